@@ -1,0 +1,19 @@
+// Constants of the host <-> guest transport that agent.proto describes but cannot hold.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace kata {
+
+/// Port of the agent's gRPC server in the guest.
+inline constexpr uint32_t kAgentPort = 1024;
+/// Port on the host (CID 2) to which the agent connects once when it is ready.
+inline constexpr uint32_t kReadyPort = 1024;
+/// The line that the agent writes to that connection.
+inline constexpr std::string_view kReadyLine = "READY 1\n";
+/// Tag of the pod's virtiofs share and where the agent mounts it.
+inline constexpr std::string_view kShareTag = "kataShared";
+inline constexpr std::string_view kShareMountPoint = "/run/kata/share";
+
+}  // namespace kata

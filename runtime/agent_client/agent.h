@@ -1,0 +1,68 @@
+// What the sandbox asks of the guest's agent (proto/agent.proto), free of gRPC types.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/sys/async.h"
+
+namespace kata::agent_client {
+
+struct Share {
+  std::string tag;
+  std::string mount_point;
+};
+
+struct StdioWanted {
+  bool in = false;
+  bool out = false;
+  bool err = false;
+};
+
+/// vsock ports of a created process; 0 where the stream was not wanted.
+struct StdioPorts {
+  uint32_t in = 0;
+  uint32_t out = 0;
+  uint32_t err = 0;
+};
+
+struct SandboxInfo {
+  std::string agent_version;
+  std::string kernel_release;
+};
+
+struct CreatedProcess {
+  uint32_t guest_pid = 0;
+  StdioPorts ports;
+};
+
+struct ProcessExit {
+  /// As a shell has it: the exit code, or 128 + n after signal n.
+  uint32_t status = 0;
+  std::chrono::system_clock::time_point at;
+};
+
+/// Calls of one connection. Used on one executor; calls may overlap. Errors keep the agent's code;
+/// a lost connection is Unavailable.
+class Agent {
+ public:
+  virtual ~Agent() = default;
+
+  virtual Async<SandboxInfo> create_sandbox(const std::string& sandbox_id,
+                                            const std::string& hostname,
+                                            const std::vector<Share>& shares) = 0;
+  virtual Async<CreatedProcess> create_container(const std::string& id,
+                                                 const std::string& oci_spec_json,
+                                                 const std::string& guest_rootfs,
+                                                 StdioWanted wanted) = 0;
+  virtual Async<void> start_container(const std::string& id) = 0;
+  virtual Async<void> signal(const std::string& id, const std::string& exec_id, uint32_t signal,
+                             bool all) = 0;
+  virtual Async<ProcessExit> wait(const std::string& id, const std::string& exec_id) = 0;
+  virtual Async<std::vector<uint32_t>> list_processes(const std::string& id) = 0;
+  virtual Async<void> delete_container(const std::string& id) = 0;
+};
+
+}  // namespace kata::agent_client

@@ -1,0 +1,64 @@
+// The runtime's settings: compiled-in defaults, overlaid by configuration.toml (Kata's keys of the
+// QEMU hypervisor). A key that is not supported is refused with its name and the nearest known one.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "common/error/error.h"
+#include "common/log/log.h"
+
+namespace kata::config {
+
+enum class AcceleratorChoice { kAuto, kKvm, kTcg };
+enum class LauncherChoice { kDirect, kLibvirt };
+enum class VsockChoice { kAuto, kKernel, kVhostUser };
+
+struct Hypervisor {                              // [hypervisor.qemu]
+  std::filesystem::path path = "/usr/bin/qemu-system-x86_64";  // path
+  std::filesystem::path kernel;                  // kernel (default: installed beside the runtime)
+  std::filesystem::path initrd;                  // initrd
+  std::string machine_type = "q35";              // machine_type
+  std::string kernel_params;                     // kernel_params, appended to ours
+  uint32_t default_vcpus = 1;                    // default_vcpus
+  uint64_t default_memory_mib = 256;             // default_memory, MiB
+  std::filesystem::path virtio_fs_daemon;        // virtio_fs_daemon (default: the first found)
+  std::string virtio_fs_cache = "auto";          // virtio_fs_cache: never|auto|always
+  bool seccomp_sandbox = true;                   // seccompsandbox
+  AcceleratorChoice accelerator = AcceleratorChoice::kAuto;  // accel
+  LauncherChoice launcher = LauncherChoice::kDirect;         // launcher: direct|libvirt
+  std::string libvirt_uri = "qemu:///embed";     // libvirt_uri: qemu:///embed or qemu:///system
+  VsockChoice vsock = VsockChoice::kAuto;        // vsock: auto|kernel|vhost-user
+};
+
+struct Agent {                                   // [agent.kata]
+  std::chrono::seconds dial_timeout{30};         // dial_timeout, seconds until the guest is ready
+  bool debug = false;                            // enable_debug
+};
+
+struct Runtime {                                 // [runtime]
+  log::Level log_level = log::Level::kInfo;      // enable_debug
+  /// Where sandboxes keep their sockets and state; short.
+  std::filesystem::path state_root = "/run/kata";  // state_root
+};
+
+struct Config {
+  Hypervisor hypervisor;
+  Agent agent;
+  Runtime runtime;
+  /// The file that was read; empty when only defaults hold.
+  std::filesystem::path source;
+};
+
+/// Reads `file`. InvalidArgument names the file, the line, the key and what is allowed.
+Result<Config> load_file(const std::filesystem::path& file);
+
+/// The first that exists of: $KATA_CONF_FILE, /etc/kata-containers/configuration.toml,
+/// <prefix>/share/defaults/kata-containers/configuration.toml where <prefix>/bin holds the running
+/// executable, /usr/share/defaults/kata-containers/configuration.toml. None: the defaults. Kernel and
+/// initrd default to <prefix>/share/kata-containers/{vmlinux,kata-initrd.img}.
+Result<Config> load_default();
+
+}  // namespace kata::config

@@ -1,0 +1,81 @@
+// A VM as a plain value, and the interface of what starts one.
+//
+// Launchers: direct (QEMU's argv and a QMP socket, the default), libvirt (domain XML, a module that is
+// loaded only when configured), fake (tests). After the launch all of them answer through Vm.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/sys/async.h"
+#include "runtime/hypervisor/device.h"
+
+namespace kata::hypervisor {
+
+enum class Accelerator { kKvm, kTcg };
+
+struct VmConfig {
+  /// Shown in process titles and libvirt; a valid id.
+  std::string name;
+  Accelerator accelerator = Accelerator::kTcg;
+  std::filesystem::path qemu_path;
+  std::string machine_type = "q35";
+  std::filesystem::path kernel;
+  std::filesystem::path initrd;
+  std::string kernel_command_line;
+  uint32_t vcpus = 1;
+  uint64_t memory_mib = 256;
+  /// QEMU's seccomp sandbox.
+  bool seccomp_sandbox = true;
+  /// Spare pcie-root-ports for later hotplug.
+  uint32_t hotplug_ports = 0;
+  /// Directory of the sandbox on the host, mode 0700, owned by the caller; short, because sockets
+  /// live in it (sun_path has 108 bytes).
+  std::filesystem::path run_dir;
+  /// Unix socket on which the caller already listens for the guest's serial console.
+  std::filesystem::path console_socket;
+  std::vector<Device> devices;
+};
+
+/// What persisted state needs to find and end a VM after the process that launched it has died.
+struct VmIdentity {
+  pid_t pid = -1;
+  /// Field 22 of /proc/<pid>/stat (clock ticks after boot), so that a reused pid is told apart.
+  uint64_t pid_start_time = 0;
+  /// libvirt only: connection URI and domain UUID; empty for direct.
+  std::string libvirt_uri;
+  std::string libvirt_uuid;
+};
+
+/// A launched VM. Used on one executor. Destroying a Vm that still runs kills it (SIGKILL or
+/// virDomainDestroy) without waiting for the guest.
+class Vm {
+ public:
+  virtual ~Vm() = default;
+
+  virtual const VmIdentity& identity() const = 0;
+
+  /// Completes when QEMU has ended, with what is known of why ("exited with status 1: <last lines of
+  /// QEMU's stderr>", "killed by signal 9"). Any number of waiters; also after the end.
+  virtual Async<std::string> wait_exit() = 0;
+
+  /// Ends the VM at once; completes when QEMU is gone. A VM that has ended is no error.
+  virtual Async<void> stop() = 0;
+};
+
+class Launcher {
+ public:
+  virtual ~Launcher() = default;
+
+  /// Completes when QEMU runs and its monitor has answered (the guest may still be booting).
+  /// NotFound: the QEMU binary, kernel or initrd is missing (the message names path and remedy).
+  /// ResourceExhausted: memory. Unavailable: QEMU ended at once; the message holds its stderr.
+  virtual Async<std::unique_ptr<Vm>> launch(const VmConfig& config) = 0;
+};
+
+}  // namespace kata::hypervisor

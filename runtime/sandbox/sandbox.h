@@ -1,0 +1,100 @@
+// One pod: its VM, its share, its agent and its containers.
+//
+// Lifecycle: constructed idle; the first create() boots the VM; shutdown() (or destruction) ends it.
+// A container: create -> (Created) start -> (Running) … exit -> (Stopped) remove. remove() is also
+// legal from Created. A call that is illegal in the current state answers FailedPrecondition, an
+// unknown id NotFound, an id in use AlreadyExists.
+//
+// Threading: everything happens on the one thread of `executor`; calls may overlap at their awaits.
+// No call waits for another one's boot or RPC: state(), pids of other containers, kill() and wait()
+// answer while a create() is under way.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/sys/async.h"
+#include "runtime/config/config.h"
+#include "runtime/sandbox/process_io.h"
+
+namespace kata::sandbox {
+
+/// A mount that containerd's snapshotter hands over (containerd.types.Mount).
+struct RootfsMount {
+  std::string type;
+  std::string source;
+  std::vector<std::string> options;
+};
+
+struct CreateContainer {
+  std::string id;
+  std::filesystem::path bundle;  // holds config.json
+  std::vector<RootfsMount> rootfs;
+  std::unique_ptr<ProcessIo> io;
+};
+
+enum class ProcessStatus { kCreated, kRunning, kStopped, kPaused, kUnknown };
+
+struct ProcessExit {
+  uint32_t status = 0;
+  std::chrono::system_clock::time_point at;
+};
+
+struct ProcessState {
+  ProcessStatus status = ProcessStatus::kUnknown;
+  /// On the host: the VM's QEMU.
+  uint32_t pid = 0;
+  std::filesystem::path bundle;
+  ProcessExit exit;  // valid when kStopped
+};
+
+struct RemovedProcess {
+  uint32_t pid = 0;
+  ProcessExit exit;
+};
+
+/// Told about every process that ends, on the sandbox's executor, once, after start() has answered.
+/// exec_id is empty for a container's init.
+using ExitHandler = std::function<void(const std::string& container_id, const std::string& exec_id,
+                                       uint32_t pid, const ProcessExit& exit)>;
+
+class Sandbox {
+ public:
+  virtual ~Sandbox() = default;
+
+  /// Boots the VM if this is the first container; answers the host pid.
+  virtual Async<uint32_t> create(CreateContainer request) = 0;
+  virtual Async<uint32_t> start(const std::string& id, const std::string& exec_id) = 0;
+  virtual Result<ProcessState> state(const std::string& id, const std::string& exec_id) const = 0;
+  virtual Async<void> kill(const std::string& id, const std::string& exec_id, uint32_t signal,
+                           bool all) = 0;
+  virtual Async<ProcessExit> wait(const std::string& id, const std::string& exec_id) = 0;
+  /// Forgets the process; for an init removes the container. FailedPrecondition while it runs.
+  virtual Async<RemovedProcess> remove(const std::string& id, const std::string& exec_id) = 0;
+  /// Guest pids of every process of the container.
+  virtual Async<std::vector<uint32_t>> pids(const std::string& id) = 0;
+  virtual Status close_stdin(const std::string& id, const std::string& exec_id) = 0;
+
+  virtual bool has_containers() const = 0;
+  /// Ends the VM and removes everything the sandbox made on the host. Safe to repeat.
+  virtual Async<void> shutdown() = 0;
+};
+
+struct SandboxOptions {
+  std::string id;           // the pod's: of the first container, or the CRI sandbox id
+  std::string nspace;       // containerd namespace
+  std::string run_dir_key;  // see state.h: names <state_root>/<key>
+  config::Config config;
+};
+
+/// The real one (QEMU, virtiofsd, agent).
+std::unique_ptr<Sandbox> make_sandbox(asio::any_io_executor executor, SandboxOptions options,
+                                      ExitHandler on_exit);
+
+}  // namespace kata::sandbox
