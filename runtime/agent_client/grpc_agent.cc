@@ -1,0 +1,153 @@
+#include "runtime/agent_client/grpc_agent.h"
+
+#include <utility>
+
+#include <grpcpp/create_channel_posix.h>
+#include <grpcpp/grpcpp.h>
+
+#include "agent.grpc.pb.h"
+
+namespace kata::agent_client {
+namespace {
+
+namespace pb = kata::agent::v1;
+
+Error error_from(const grpc::Status& status) {
+  return Error(code_from_wire(static_cast<int>(status.error_code())),
+               std::string(status.error_message()));
+}
+
+/// One call in flight: lives until gRPC has called back, whoever still waits for it.
+template <typename Request, typename Response>
+struct Call {
+  grpc::ClientContext context;
+  Request request;
+  Response response;
+};
+
+class GrpcAgent : public Agent {
+ public:
+  GrpcAgent(asio::any_io_executor executor, std::unique_ptr<pb::Agent::Stub> stub)
+      : executor_(std::move(executor)), stub_(std::move(stub)) {}
+
+  Async<SandboxInfo> create_sandbox(const std::string& sandbox_id, const std::string& hostname,
+                                    const std::vector<Share>& shares) override {
+    auto call = std::make_shared<Call<pb::CreateSandboxRequest, pb::CreateSandboxResponse>>();
+    call->request.set_sandbox_id(sandbox_id);
+    call->request.set_hostname(hostname);
+    for (const Share& share : shares) {
+      auto* added = call->request.add_shares();
+      added->set_tag(share.tag);
+      added->set_mount_point(share.mount_point);
+    }
+    auto now = std::chrono::system_clock::now().time_since_epoch();
+    call->request.set_host_time_unix_ns(
+        std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+    KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::CreateSandbox));
+    SandboxInfo info;
+    info.agent_version = call->response.agent_version();
+    info.kernel_release = call->response.kernel_release();
+    co_return info;
+  }
+
+  Async<CreatedProcess> create_container(const std::string& id, const std::string& oci_spec_json,
+                                         const std::string& guest_rootfs,
+                                         StdioWanted wanted) override {
+    auto call = std::make_shared<Call<pb::CreateContainerRequest, pb::CreateContainerResponse>>();
+    call->request.set_container_id(id);
+    call->request.set_oci_spec(oci_spec_json);
+    call->request.set_rootfs(guest_rootfs);
+    call->request.set_stdin(wanted.in);
+    call->request.set_stdout(wanted.out);
+    call->request.set_stderr(wanted.err);
+    KATA_CO_CHECK(
+        co_await finish(call, &pb::Agent::StubInterface::async_interface::CreateContainer));
+    CreatedProcess created;
+    created.guest_pid = call->response.pid();
+    created.ports.in = call->response.stdin_port();
+    created.ports.out = call->response.stdout_port();
+    created.ports.err = call->response.stderr_port();
+    co_return created;
+  }
+
+  Async<void> start_container(const std::string& id) override {
+    auto call = std::make_shared<Call<pb::StartContainerRequest, pb::StartContainerResponse>>();
+    call->request.set_container_id(id);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::StartContainer);
+  }
+
+  Async<void> signal(const std::string& id, const std::string& exec_id, uint32_t signal,
+                     bool all) override {
+    auto call = std::make_shared<Call<pb::SignalProcessRequest, pb::SignalProcessResponse>>();
+    call->request.set_container_id(id);
+    call->request.set_exec_id(exec_id);
+    call->request.set_signal(signal);
+    call->request.set_all(all);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::SignalProcess);
+  }
+
+  Async<ProcessExit> wait(const std::string& id, const std::string& exec_id) override {
+    auto call = std::make_shared<Call<pb::WaitProcessRequest, pb::WaitProcessResponse>>();
+    call->request.set_container_id(id);
+    call->request.set_exec_id(exec_id);
+    KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::WaitProcess));
+    std::chrono::nanoseconds since_epoch(call->response.exited_at_unix_ns());
+    ProcessExit exit;
+    exit.status = call->response.exit_status();
+    exit.at = std::chrono::system_clock::time_point(since_epoch);
+    co_return exit;
+  }
+
+  Async<std::vector<uint32_t>> list_processes(const std::string& id) override {
+    auto call = std::make_shared<Call<pb::ListProcessesRequest, pb::ListProcessesResponse>>();
+    call->request.set_container_id(id);
+    KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::ListProcesses));
+    std::vector<uint32_t> pids(call->response.pids().begin(), call->response.pids().end());
+    co_return pids;
+  }
+
+  Async<void> delete_container(const std::string& id) override {
+    auto call = std::make_shared<Call<pb::DeleteContainerRequest, pb::DeleteContainerResponse>>();
+    call->request.set_container_id(id);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::DeleteContainer);
+  }
+
+ private:
+  template <typename Request, typename Response>
+  using Method = void (pb::Agent::StubInterface::async_interface::*)(
+      grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
+
+  /// Sends the call and waits, on executor_, for its answer.
+  template <typename Request, typename Response>
+  Async<void> finish(std::shared_ptr<Call<Request, Response>> call,
+                     Method<Request, Response> method) {
+    auto initiate = [this, call, method](auto handler) {
+      // The executor must not run dry while only gRPC's own threads know about the call.
+      auto work = asio::prefer(executor_, asio::execution::outstanding_work.tracked);
+      auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+      (stub_->async()->*method)(&call->context, &call->request, &call->response,
+                                [work, shared, call](grpc::Status status) {
+                                  asio::post(work, [shared, status = std::move(status)]() mutable {
+                                    std::move (*shared)(std::move(status));
+                                  });
+                                });
+    };
+    grpc::Status status = co_await asio::async_initiate<const asio::use_awaitable_t<>,
+                                                        void(grpc::Status)>(initiate,
+                                                                            asio::use_awaitable);
+    if (!status.ok()) co_return std::unexpected(error_from(status));
+    co_return Status{};
+  }
+
+  asio::any_io_executor executor_;
+  std::unique_ptr<pb::Agent::Stub> stub_;
+};
+
+}  // namespace
+
+std::unique_ptr<Agent> connect(asio::any_io_executor executor, UniqueFd socket) {
+  auto channel = grpc::CreateInsecureChannelFromFd("kata-agent", socket.release());
+  return std::make_unique<GrpcAgent>(std::move(executor), pb::Agent::NewStub(channel));
+}
+
+}  // namespace kata::agent_client
