@@ -1,0 +1,74 @@
+// A container's control group (cgroup v2), used by the agent itself, not by the container's init.
+// https://docs.kernel.org/admin-guide/cgroup-v2.html
+//
+// Layout: <root>/kata/<container id>; no process ever lives in <root>/kata itself. The container
+// may make groups below its own: pids, kill and remove mean the whole subtree.
+//
+// Lifecycle: create -> apply -> add (or clone3 with CLONE_INTO_CGROUP and descriptor()) ->
+// kill -> remove. The destructor removes nothing. Threading: distinct objects are independent; the
+// calls of one object may run on any thread, those that change it one at a time.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "common/base/unique_fd.h"
+#include "common/error/error.h"
+#include "common/oci/spec.h"
+
+namespace kata::isolation {
+
+inline constexpr const char* kCgroupRoot = "/sys/fs/cgroup";
+
+class Cgroup {
+ public:
+  /// Makes the group, enabling for it every controller the kernel has. `id` has passed validate_id.
+  /// AlreadyExists if the group is there.
+  static Result<Cgroup> create(const std::string& id,
+                               const std::filesystem::path& root = kCgroupRoot);
+
+  /// Writes memory.max, memory.swap.max, cpu.max, cpu.weight, pids.max, as runc converts them from
+  /// the spec's cgroup v1 terms. Limits of a controller that the kernel lacks are
+  /// FailedPrecondition naming it. What else the spec may hold is listed by oci::not_enforced.
+  Status apply(const oci::Resources& resources);
+
+  /// For clone3(2). Borrowed: valid as long as this object.
+  int descriptor() const { return dir_.get(); }
+  const std::filesystem::path& path() const { return path_; }
+
+  /// Moves one process, by its pid in the caller's pid namespace.
+  Status add(pid_t pid);
+
+  /// Every process of the subtree, ascending, pids of the caller's namespace.
+  Result<std::vector<pid_t>> pids() const;
+  Result<bool> populated() const;
+
+  /// Waits on cgroup.events, up to the deadline, until the whole subtree stands still or runs
+  /// again.
+  Status freeze(std::chrono::milliseconds timeout);
+  Status thaw(std::chrono::milliseconds timeout);
+
+  /// SIGKILL to every process of the subtree, races with fork included (cgroup.kill).
+  Status kill();
+
+  /// Removes the subtree: waits for its dying processes (kill() them first) up to the deadline.
+  /// Fine if it is gone already. DeadlineExceeded if something still lives.
+  Status remove(std::chrono::milliseconds timeout);
+
+  /// Processes of the subtree killed for memory so far (memory.events oom_kill); 0 where the kernel
+  /// has no memory controller.
+  Result<uint64_t> oom_kills() const;
+
+ private:
+  Cgroup(std::filesystem::path path, UniqueFd dir) : path_(std::move(path)), dir_(std::move(dir)) {}
+
+  std::filesystem::path path_;
+  UniqueFd dir_;
+};
+
+}  // namespace kata::isolation

@@ -1,0 +1,47 @@
+// The recipe of a container, for its init process: a fresh, single-threaded process, root in the
+// guest, in the container's cgroup (cgroup.h), with a descriptor table of its own.
+//
+// Legal call order, each once:
+//   plan_namespaces, enter_namespaces     namespaces.h; then the process is pid 1 of its namespace
+//   prepare_container                     mounts, devices, names, pivot_root: "/" is the
+//   container's (exec of a further process starts here, in the container's namespaces)
+//   become_process                        limits, user, capabilities, cwd: no way back
+//   (wait for the order to start)
+//   exec_process                          returns only if it fails
+// After a failure the process reports it and exits; the namespaces die with it and undo the rest.
+//
+// /proc of the guest must be mounted until prepare_container has returned. Messages follow runc's
+// where a user would see them. Nothing here writes to stdout or stderr.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/error/error.h"
+#include "common/oci/spec.h"
+
+namespace kata::isolation {
+
+/// Builds the container's view of the system below `rootfs`, an absolute directory of the guest,
+/// and makes it "/". Needs mount namespace of its own (a spec without one is InvalidArgument); host
+/// and domain name, sysctls and cgroup mounts take the namespaces of the spec. Creates process.cwd
+/// where it is missing. The umask is 0022 or the spec's afterwards; the working directory is "/".
+Status prepare_container(const oci::Spec& spec, const std::string& rootfs);
+
+/// What become_process found to be executed.
+struct ExecTarget {
+  std::string path;
+  std::vector<std::string> args;
+  std::vector<std::string> env;  // the process's own, HOME added where missing
+};
+
+/// Takes the limits, cwd, user, groups and capabilities of `process` and looks its executable up in
+/// the PATH of its own env. Descriptors stay open. NotFound, PermissionDenied with runc's texts,
+/// e.g. `exec: "nosuch": executable file not found in $PATH`.
+Result<ExecTarget> become_process(const oci::Process& process);
+
+/// execve(2). All descriptors from 3 on are marked close-on-exec first, so that on failure the
+/// caller still has its sync socket. Returns the error only.
+Error exec_process(const ExecTarget& target);
+
+}  // namespace kata::isolation

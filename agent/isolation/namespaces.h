@@ -1,0 +1,32 @@
+// Linux namespaces of a container, as linux.namespaces of its spec asks for.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/error/error.h"
+#include "common/oci/spec.h"
+
+namespace kata::isolation {
+
+struct NamespacePlan {
+  struct Join {
+    int flag = 0;  // CLONE_NEW*
+    std::string path;
+  };
+  std::vector<Join> join;  // in the order in which setns(2) must be called
+  int create = 0;          // CLONE_NEW* flags
+};
+
+/// A network entry is left out: all containers of a pod use the guest's own network. User and time
+/// namespaces are Unimplemented.
+Result<NamespacePlan> plan_namespaces(const oci::Spec& spec);
+
+/// setns(2) into the ones with a path, unshare(2) of the others, all at once. The caller is
+/// single-threaded, root, and already in the container's cgroup: that becomes the root of a new
+/// cgroup namespace (clone3 with CLONE_NEWCGROUP would take the parent's, so leave that flag to
+/// this call). A pid namespace holds only children made afterwards: fork once more, or give
+/// CLONE_NEWPID to clone3, remove it from the plan and call this in the child.
+Status enter_namespaces(const NamespacePlan& plan);
+
+}  // namespace kata::isolation
