@@ -1,0 +1,268 @@
+#include "common/sys/subprocess.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/sys/event.h"
+
+namespace kata::sys {
+namespace {
+
+constexpr size_t kChildStackBytes = 64 * 1024;
+
+/// What the child needs, prepared before the fork: it shares our memory and may not allocate.
+struct ChildPlan {
+  const char* path;
+  char* const* argv;
+  char* const* envp;
+  int stdin_fd;
+  int output_fd;
+  const int* passed_fds;
+  int* scratch_fds;  // as many as passed_fds
+  int passed_count;
+  bool kill_with_parent;
+  pid_t parent;
+  // Answer of the child; seen by the parent because the memory is shared until exec.
+  int error_number;
+  const char* failed_step;
+};
+
+int child_fail(ChildPlan* plan, const char* step) {
+  plan->error_number = errno;
+  plan->failed_step = step;
+  ::_exit(127);
+}
+
+void reset_signals() {
+  struct sigaction action {};
+  action.sa_handler = SIG_DFL;
+  for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &action, nullptr);
+  sigset_t none;
+  sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+/// Moves the passed descriptors to 3, 4, … and closes all others.
+void arrange_fds(ChildPlan* plan) {
+  const int first_free = kFirstPassedFd + plan->passed_count;
+  // Two passes: a source may stand where another one must go.
+  for (int i = 0; i < plan->passed_count; ++i) {
+    plan->scratch_fds[i] = ::fcntl(plan->passed_fds[i], F_DUPFD_CLOEXEC, first_free);
+    if (plan->scratch_fds[i] < 0) child_fail(plan, "duplicating a passed descriptor");
+  }
+  const int stdin_copy = ::fcntl(plan->stdin_fd, F_DUPFD_CLOEXEC, first_free);
+  const int output_copy = ::fcntl(plan->output_fd, F_DUPFD_CLOEXEC, first_free);
+  if (stdin_copy < 0 || output_copy < 0) child_fail(plan, "duplicating standard descriptors");
+  if (::dup2(stdin_copy, STDIN_FILENO) < 0 || ::dup2(output_copy, STDOUT_FILENO) < 0 ||
+      ::dup2(output_copy, STDERR_FILENO) < 0)
+    child_fail(plan, "setting standard descriptors");
+  for (int i = 0; i < plan->passed_count; ++i)
+    if (::dup2(plan->scratch_fds[i], kFirstPassedFd + i) < 0)
+      child_fail(plan, "placing a passed descriptor");
+  if (::close_range(static_cast<unsigned>(first_free), ~0U, 0) != 0)
+    child_fail(plan, "closing inherited descriptors");
+}
+
+int child_main(void* argument) {
+  auto* plan = static_cast<ChildPlan*>(argument);
+  reset_signals();
+  ::setsid();
+  if (plan->kill_with_parent) {
+    if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) child_fail(plan, "PR_SET_PDEATHSIG");
+    // The parent may have died before the line above.
+    if (::getppid() != plan->parent) ::_exit(127);
+  }
+  arrange_fds(plan);
+  ::execve(plan->path, plan->argv, plan->envp);
+  return child_fail(plan, "exec");
+}
+
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+  std::vector<char*> result;
+  result.reserve(strings.size() + 1);
+  for (auto& string : strings) result.push_back(string.data());
+  result.push_back(nullptr);
+  return result;
+}
+
+/// Like vfork, with a pidfd: the parent's thread is suspended until the child execs or exits.
+Result<UniqueFd> clone_child(ChildPlan& plan, pid_t& pid) {
+  std::vector<char> stack(kChildStackBytes);
+  auto top = reinterpret_cast<uintptr_t>(stack.data() + stack.size()) & ~uintptr_t{15};
+  // A handler that ran in the child would work on the parent's memory.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  ::pthread_sigmask(SIG_BLOCK, &all, &before);
+  int pidfd = -1;
+  pid = ::clone(child_main, reinterpret_cast<void*>(top),
+                CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &plan, &pidfd);
+  const int error_number = errno;
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (pid < 0) return fail_errno("clone", error_number);
+  return UniqueFd(pidfd);
+}
+
+/// waitid(2) on a pidfd. An empty status when somebody else has reaped the child.
+ExitStatus collect(int pidfd) {
+  siginfo_t info{};
+  ExitStatus status;
+  if (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED) != 0) return status;
+  if (info.si_code == CLD_EXITED)
+    status.code = info.si_status;
+  else
+    status.signal = info.si_status;
+  return status;
+}
+
+}  // namespace
+
+std::string describe(const ExitStatus& status) {
+  if (status.code) return fmt::format("exited with status {}", *status.code);
+  if (status.signal) {
+    const char* name = ::sigdescr_np(*status.signal);
+    return fmt::format("killed by signal {} ({})", *status.signal, name ? name : "unknown");
+  }
+  return "ended with an unknown status";
+}
+
+struct Subprocess::State {
+  State(asio::any_io_executor executor, ProcessIdentity process, UniqueFd process_fd,
+        UniqueFd output_pipe, size_t kept_bytes)
+      : identity(process),
+        pidfd(std::move(process_fd)),
+        pipe(executor, output_pipe.release()),
+        output_kept_bytes(kept_bytes),
+        ended(std::move(executor)) {}
+
+  void keep(const char* data, size_t size) {
+    output.append(data, size);
+    // Trimmed at twice the size, so that a chatty child does not cost a move per write.
+    if (output.size() > 2 * output_kept_bytes) output.erase(0, output.size() - output_kept_bytes);
+  }
+
+  void drain() {
+    std::array<char, 4096> buffer;
+    ssize_t size;
+    while ((size = ::read(pipe.native_handle(), buffer.data(), buffer.size())) > 0)
+      keep(buffer.data(), static_cast<size_t>(size));
+  }
+
+  ProcessIdentity identity;
+  UniqueFd pidfd;
+  asio::posix::stream_descriptor pipe;
+  size_t output_kept_bytes;
+  std::string output;
+  ExitStatus status;
+  Event ended;
+};
+
+asio::awaitable<void> Subprocess::read_output(std::shared_ptr<State> state) {
+  std::array<char, 4096> buffer;
+  boost::system::error_code error;
+  while (!error) {
+    const auto target = asio::buffer(buffer);
+    const size_t size = co_await state->pipe.async_read_some(
+        target, asio::redirect_error(asio::use_awaitable, error));
+    state->keep(buffer.data(), size);
+  }
+}
+
+asio::awaitable<void> Subprocess::reap(std::shared_ptr<State> state) {
+  auto ended = co_await wait_pidfd(state->pidfd.get());
+  // Without the wait (the executor is being torn down) a collect() would block.
+  if (!ended) co_return;
+  state->status = collect(state->pidfd.get());
+  // A grandchild may hold the pipe open, so its end is not awaited: what is in it now is all.
+  state->drain();
+  boost::system::error_code ignored;
+  state->pipe.close(ignored);
+  state->ended.set();
+}
+
+Result<std::unique_ptr<Subprocess>> Subprocess::spawn(asio::any_io_executor executor,
+                                                      const SubprocessOptions& options) {
+  const std::string path = options.executable.string();
+  UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) return fail_errno("opening /dev/null");
+  std::array<int, 2> pipe_fds;
+  if (::pipe2(pipe_fds.data(), O_CLOEXEC) != 0) return fail_errno("creating a pipe");
+  UniqueFd read_end(pipe_fds[0]);
+  UniqueFd write_end(pipe_fds[1]);
+  if (::fcntl(read_end.get(), F_SETFL, O_NONBLOCK) != 0) return fail_errno("fcntl of a pipe");
+
+  std::vector<std::string> arguments = {path};
+  arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
+  std::vector<std::string> environment = options.environment;
+  auto argv = pointers(arguments);
+  auto envp = pointers(environment);
+  std::vector<int> scratch(options.passed_fds.size());
+  ChildPlan plan{.path = path.c_str(),
+                 .argv = argv.data(),
+                 .envp = envp.data(),
+                 .stdin_fd = null.get(),
+                 .output_fd = write_end.get(),
+                 .passed_fds = options.passed_fds.data(),
+                 .scratch_fds = scratch.data(),
+                 .passed_count = static_cast<int>(options.passed_fds.size()),
+                 .kill_with_parent = options.kill_with_parent,
+                 .parent = ::getpid(),
+                 .error_number = 0,
+                 .failed_step = nullptr};
+  pid_t pid = -1;
+  KATA_TRY(UniqueFd pidfd, clone_child(plan, pid));
+  if (plan.failed_step != nullptr) {
+    collect(pidfd.get());
+    return fail_errno(fmt::format("{} of {}", plan.failed_step, path), plan.error_number);
+  }
+  // Not reaped yet, so that even a child that has ended has its entry in /proc.
+  KATA_TRY(const uint64_t start_time, process_start_time(pid));
+  const ProcessIdentity identity{.pid = pid, .start_time = start_time};
+  auto state = std::make_shared<State>(executor, identity, std::move(pidfd), std::move(read_end),
+                                       options.output_kept_bytes);
+  asio::co_spawn(executor, read_output(state), asio::detached);
+  asio::co_spawn(executor, reap(state), asio::detached);
+  return std::unique_ptr<Subprocess>(new Subprocess(std::move(state)));
+}
+
+Subprocess::~Subprocess() { (void)kill(SIGKILL); }
+
+const ProcessIdentity& Subprocess::identity() const { return state_->identity; }
+
+bool Subprocess::has_ended() const { return state_->ended.is_set(); }
+
+Async<ExitStatus> Subprocess::wait() {
+  // The frame owns the state: the Subprocess may be destroyed during the wait.
+  auto state = state_;
+  co_await state->ended.wait();
+  co_return state->status;
+}
+
+Status Subprocess::kill(int signal) {
+  if (has_ended()) return {};
+  if (::pidfd_send_signal(state_->pidfd.get(), signal, nullptr, 0) != 0 && errno != ESRCH)
+    return fail_errno(fmt::format("signal {} to process {}", signal, pid()));
+  return {};
+}
+
+std::string Subprocess::output() const {
+  const std::string& all = state_->output;
+  std::string text = all.substr(all.size() - std::min(all.size(), state_->output_kept_bytes));
+  for (char& c : text)
+    if ((static_cast<unsigned char>(c) < 0x20 && c != '\n') || c == 0x7f) c = '?';
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return text;
+}
+
+}  // namespace kata::sys
