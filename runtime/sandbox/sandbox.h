@@ -93,8 +93,9 @@ struct SandboxOptions {
   config::Config config;
 };
 
-/// The real one (QEMU, virtiofsd, agent).
-std::unique_ptr<Sandbox> make_sandbox(asio::any_io_executor executor, SandboxOptions options,
+/// The real one (QEMU, virtiofsd, agent). It is kept alive by its own coroutines, too: end it with
+/// shutdown().
+std::shared_ptr<Sandbox> make_sandbox(asio::any_io_executor executor, SandboxOptions options,
                                       ExitHandler on_exit);
 
 }  // namespace kata::sandbox

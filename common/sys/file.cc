@@ -1,0 +1,55 @@
+#include "common/sys/file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "common/base/cleanup.h"
+#include "common/base/unique_fd.h"
+
+namespace kata::sys {
+
+Result<std::string> read_file(const std::filesystem::path& path, size_t limit_bytes) {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return fail_errno(fmt::format("open {}", path.native()));
+  std::string content;
+  constexpr size_t kStepBytes = 64 * 1024;
+  while (true) {
+    size_t have = content.size();
+    content.resize(have + std::min(kStepBytes, limit_bytes + 1 - have));
+    ssize_t got = read(fd.get(), content.data() + have, content.size() - have);
+    if (got < 0 && errno == EINTR) got = 0;
+    else if (got < 0) return fail_errno(fmt::format("read {}", path.native()));
+    else if (got == 0) {
+      content.resize(have);
+      return content;
+    }
+    content.resize(have + static_cast<size_t>(got));
+    if (content.size() > limit_bytes)
+      return fail(Code::kResourceExhausted, "read {}: it is larger than {} bytes", path.native(),
+                  limit_bytes);
+  }
+}
+
+Status write_file_atomically(const std::filesystem::path& path, std::string_view content,
+                             mode_t mode) {
+  std::filesystem::path temporary = path;
+  temporary += ".new";
+  UniqueFd fd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode));
+  if (!fd) return fail_errno(fmt::format("create {}", temporary.native()));
+  CleanupStack cleanup;
+  cleanup.add([&temporary] { unlink(temporary.c_str()); });
+  while (!content.empty()) {
+    ssize_t written = write(fd.get(), content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return fail_errno(fmt::format("write {}", temporary.native()));
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+  if (rename(temporary.c_str(), path.c_str()) != 0)
+    return fail_errno(fmt::format("rename {} to {}", temporary.native(), path.native()));
+  cleanup.release();
+  return {};
+}
+
+}  // namespace kata::sys

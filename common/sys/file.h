@@ -1,0 +1,23 @@
+// Whole small files.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "common/error/error.h"
+
+namespace kata::sys {
+
+/// The content of a regular or kernel file. NotFound: no such file. ResourceExhausted: it holds more
+/// than `limit_bytes`.
+Result<std::string> read_file(const std::filesystem::path& path, size_t limit_bytes);
+
+/// Replaces the file: a reader sees the old content or the new, never a part (written beside it
+/// and renamed; not synced, since what we write does not outlive a boot of the host).
+Status write_file_atomically(const std::filesystem::path& path, std::string_view content,
+                             mode_t mode);
+
+}  // namespace kata::sys

@@ -1,0 +1,77 @@
+#include <sys/mount.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "common/log/log.h"
+#include "common/sys/mount.h"
+#include "common/sys/pidfd.h"
+#include "runtime/sandbox/state.h"
+
+namespace kata::sandbox {
+namespace {
+
+constexpr std::chrono::seconds kKillTimeout{5};
+
+Status end_processes(const State& state) {
+  // The VM first: virtiofsd ends by itself when QEMU closes its connection. Ending QEMU also ends a
+  // libvirt domain: the daemon sees its monitor close and forgets the transient domain.
+  std::vector<sys::ProcessIdentity> processes;
+  processes.push_back({state.vm.pid, state.vm.pid_start_time});
+  for (const HelperProcess& helper : state.helpers)
+    processes.push_back({helper.pid, helper.start_time});
+  for (const sys::ProcessIdentity& process : processes) {
+    if (process.pid <= 0) continue;
+    if (auto ended = sys::end_process(process, kKillTimeout); !ended)
+      return std::unexpected(ended.error().with_stage("sandbox cleanup"));
+  }
+  return {};
+}
+
+/// Mount points below `directory` in this process's mount namespace, outermost first.
+std::vector<std::string> mounts_below(const std::filesystem::path& directory) {
+  std::ifstream mountinfo("/proc/self/mountinfo");
+  std::vector<std::string> found;
+  std::string line;
+  std::string prefix = directory.native() + "/";
+  while (std::getline(mountinfo, line)) {
+    std::istringstream fields(line);
+    std::string field;
+    for (int i = 0; i < 5; ++i) fields >> field;  // the fifth is the mount point (proc(5))
+    if (field == directory.native() || field.starts_with(prefix)) found.push_back(field);
+  }
+  return found;
+}
+
+Status unmount_below(const std::filesystem::path& directory) {
+  std::vector<std::string> mounts = mounts_below(directory);
+  for (auto mount = mounts.rbegin(); mount != mounts.rend(); ++mount) {
+    auto unmounted = sys::unmount(*mount, /*detach=*/true);
+    if (!unmounted && unmounted.error().code() != Code::kNotFound)
+      return std::unexpected(unmounted.error().with_stage("sandbox cleanup"));
+  }
+  // What follows deletes everything below: nothing of a container may still be mounted there.
+  if (std::vector<std::string> left = mounts_below(directory); !left.empty())
+    return fail(Code::kFailedPrecondition, "sandbox cleanup: {} is still mounted", left.front());
+  return {};
+}
+
+}  // namespace
+
+Status remove_leftovers(const std::filesystem::path& run_dir) {
+  std::error_code error;
+  if (!std::filesystem::exists(run_dir, error)) return {};
+  if (auto state = load_state(run_dir)) {
+    KATA_CHECK(end_processes(*state));
+  } else if (state.error().code() != Code::kNotFound) {
+    // A state that cannot be read must not keep the rest from being removed.
+    log::warning("sandbox cleanup", {{"error", state.error().message()}});
+  }
+  KATA_CHECK(unmount_below(run_dir));
+  std::filesystem::remove_all(run_dir, error);
+  if (error)
+    return fail_errno(fmt::format("sandbox cleanup: remove {}", run_dir.native()), error.value());
+  return {};
+}
+
+}  // namespace kata::sandbox

@@ -1,0 +1,56 @@
+#include "runtime/sandbox/parts.h"
+
+#include "common/agent_protocol.h"
+#include "runtime/agent_client/grpc_agent.h"
+#include "runtime/hypervisor/accelerator.h"
+#include "runtime/hypervisor/direct.h"
+#include "runtime/hypervisor/libvirt_loader.h"
+
+namespace kata::sandbox {
+namespace {
+
+Result<std::unique_ptr<vsock::Backend>> open_vsock(asio::any_io_executor executor,
+                                                   config::VsockChoice choice,
+                                                   const std::filesystem::path& run_dir) {
+  switch (choice) {
+    case config::VsockChoice::kKernel: return vsock::open_kernel(std::move(executor));
+    case config::VsockChoice::kVhostUser:
+      return vsock::open_vhost_user(std::move(executor), run_dir);
+    case config::VsockChoice::kAuto: break;
+  }
+  return vsock::open_best(std::move(executor), run_dir);
+}
+
+}  // namespace
+
+Parts make_parts(asio::any_io_executor executor, const config::Config& config) {
+  Parts parts;
+  parts.open_vsock = [executor, choice = config.hypervisor.vsock](auto& run_dir) {
+    return open_vsock(executor, choice, run_dir);
+  };
+  parts.start_share = [executor, wanted = config.hypervisor](auto& run_dir) {
+    storage::VirtiofsdOptions options;
+    options.daemon = wanted.virtio_fs_daemon;
+    options.run_dir = run_dir;
+    options.cache = wanted.virtio_fs_cache;
+    options.tag = kShareTag;
+    return storage::start_virtiofsd(executor, options);
+  };
+  parts.open_storage = storage::open_container_storage;
+  parts.open_launcher = [executor, wanted = config.hypervisor,
+                         state_root = config.runtime.state_root]()
+      -> Result<std::unique_ptr<hypervisor::Launcher>> {
+    if (wanted.launcher == config::LauncherChoice::kLibvirt)
+      return hypervisor::load_libvirt_launcher(executor, wanted.libvirt_uri, state_root);
+    return hypervisor::make_direct_launcher(executor);
+  };
+  parts.choose_accelerator = [choice = config.hypervisor.accelerator] {
+    return hypervisor::choose_accelerator(choice);
+  };
+  parts.connect_agent = [executor](UniqueFd socket) {
+    return agent_client::connect(executor, std::move(socket));
+  };
+  return parts;
+}
+
+}  // namespace kata::sandbox

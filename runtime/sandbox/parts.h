@@ -1,0 +1,32 @@
+// What a sandbox is made of, so that tests can put fakes in each place.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "runtime/agent_client/agent.h"
+#include "runtime/config/config.h"
+#include "runtime/hypervisor/hypervisor.h"
+#include "runtime/storage/container_storage.h"
+#include "runtime/storage/share.h"
+#include "runtime/vsock/vsock.h"
+
+namespace kata::sandbox {
+
+struct Parts {
+  std::function<Result<std::unique_ptr<vsock::Backend>>(const std::filesystem::path& run_dir)>
+      open_vsock;
+  std::function<Result<std::unique_ptr<storage::Share>>(const std::filesystem::path& run_dir)>
+      start_share;
+  std::function<Result<std::unique_ptr<storage::ContainerStorage>>(
+      const std::filesystem::path& share_root, const std::string& container_id)>
+      open_storage;
+  std::function<Result<std::unique_ptr<hypervisor::Launcher>>()> open_launcher;
+  std::function<Result<hypervisor::Accelerator>()> choose_accelerator;
+  std::function<std::unique_ptr<agent_client::Agent>(UniqueFd socket)> connect_agent;
+};
+
+/// The real ones, as the configuration says. `config` is copied.
+Parts make_parts(asio::any_io_executor executor, const config::Config& config);
+
+}  // namespace kata::sandbox

@@ -1,0 +1,243 @@
+#include "runtime/sandbox/pod_vm.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/read_until.hpp>
+
+#include "common/agent_protocol.h"
+#include "common/log/log.h"
+#include "runtime/hypervisor/command_line.h"
+#include "runtime/sandbox/state.h"
+#include "runtime/sandbox/timeline.h"
+
+namespace kata::sandbox {
+namespace {
+
+using hypervisor::VmConfig;
+
+/// For hotplug after the boot; a port costs the guest some milliseconds of bus scan.
+constexpr uint32_t kSparePorts = 0;
+
+Error timeout_error(std::chrono::seconds limit) {
+  return Error(Code::kDeadlineExceeded,
+               fmt::format("guest boot: the agent did not answer within {} s (dial_timeout in "
+                           "configuration.toml)",
+                           limit.count()));
+}
+
+}  // namespace
+
+PodVm::PodVm(asio::any_io_executor executor, SandboxOptions options, Parts parts)
+    : executor_(std::move(executor)),
+      options_(std::move(options)),
+      parts_(std::move(parts)),
+      run_dir_(options_.config.runtime.state_root / options_.run_dir_key),
+      gone_(executor_) {}
+
+Async<void> PodVm::boot(const std::string& hostname) {
+  auto self = shared_from_this();
+  auto booted = co_await run_boot_steps(hostname);
+  if (booted) co_return Status{};
+  Error error = with_console(booted.error());
+  auto stopped = co_await stop();
+  if (!stopped) log::error("clean up after a failed boot", {{"error", stopped.error().message()}});
+  co_return std::unexpected(std::move(error));
+}
+
+Async<void> PodVm::run_boot_steps(const std::string& hostname) {
+  KATA_CO_CHECK(make_run_dir());
+  KATA_CO_TRY(vsock_, parts_.open_vsock(run_dir_));
+  KATA_CO_TRY(ready_listener_, vsock_->listen(kReadyPort));
+  KATA_CO_TRY(share_, parts_.start_share(run_dir_));
+  mark_stage("share");
+  KATA_CO_CHECK(listen_to_console());
+  KATA_CO_CHECK(save_state());
+  KATA_CO_CHECK(co_await launch());
+  KATA_CO_CHECK(check_not_aborted());
+  mark_stage("qemu");
+  KATA_CO_CHECK(co_await await_ready());
+  KATA_CO_CHECK(check_not_aborted());
+  mark_stage("agent ready");
+  KATA_CO_CHECK(co_await greet_agent(hostname));
+  KATA_CO_CHECK(check_not_aborted());
+  mark_stage("sandbox created");
+  co_return Status{};
+}
+
+Async<void> PodVm::abort() {
+  auto self = shared_from_this();
+  aborted_ = true;
+  if (vm_) co_return co_await vm_->stop();
+  co_return Status{};
+}
+
+Status PodVm::check_not_aborted() const {
+  if (aborted_) return fail(Code::kCancelled, "guest boot: the sandbox was shut down meanwhile");
+  return {};
+}
+
+Status PodVm::make_run_dir() {
+  std::error_code error;
+  std::filesystem::create_directories(run_dir_.parent_path(), error);
+  // 0700: the sockets in it give full control of the pod.
+  if (mkdir(run_dir_.c_str(), 0700) != 0) {
+    if (errno == EEXIST)
+      return fail(Code::kAlreadyExists,
+                  "sandbox state {} exists: another sandbox \"{}\" runs, or one was not deleted",
+                  run_dir_.native(), options_.id);
+    return fail_errno(fmt::format("sandbox state: create {}", run_dir_.native()));
+  }
+  run_dir_made_ = true;
+  return {};
+}
+
+Status PodVm::listen_to_console() {
+  auto on_line = [](std::string_view line) {
+    log::info(line, {{"source", "guest-console"}});
+  };
+  KATA_TRY(console_, hypervisor::Console::listen(executor_, run_dir_ / "console.sock", on_line));
+  return {};
+}
+
+Result<VmConfig> PodVm::describe_vm() const {
+  const config::Hypervisor& wanted = options_.config.hypervisor;
+  VmConfig vm;
+  vm.name = options_.id;
+  KATA_TRY(vm.accelerator, parts_.choose_accelerator());
+  vm.qemu_path = wanted.path;
+  vm.machine_type = wanted.machine_type;
+  vm.kernel = wanted.kernel;
+  vm.initrd = wanted.initrd;
+  vm.vcpus = wanted.default_vcpus;
+  vm.memory_mib = wanted.default_memory_mib;
+  vm.seccomp_sandbox = wanted.seccomp_sandbox;
+  vm.hotplug_ports = kSparePorts;
+  vm.run_dir = run_dir_;
+  vm.console_socket = run_dir_ / "console.sock";
+  vm.devices = {vsock_->device(), share_->device()};
+  vm.kernel_command_line = hypervisor::base_kernel_command_line(vm);
+  if (options_.config.agent.debug) vm.kernel_command_line += " kata.debug";
+  if (!wanted.kernel_params.empty()) vm.kernel_command_line += " " + wanted.kernel_params;
+  return vm;
+}
+
+Async<void> PodVm::launch() {
+  KATA_CO_TRY(launcher_, parts_.open_launcher());
+  KATA_CO_TRY(const VmConfig vm, describe_vm());
+  KATA_CO_TRY(vm_, co_await launcher_->launch(vm));
+  asio::co_spawn(executor_, watch_vm(), asio::detached);
+  co_return save_state();
+}
+
+asio::awaitable<void> PodVm::watch_vm() {
+  auto self = shared_from_this();
+  auto reason = co_await vm_->wait_exit();
+  gone_.set(reason ? *reason : reason.error().message());
+}
+
+Async<void> PodVm::await_ready() {
+  // Three things can happen first: the guest says it is ready, QEMU ends, time runs out.
+  sys::Promise<Status> outcome(executor_);
+  asio::cancellation_signal stop_reading;
+  asio::co_spawn(executor_, read_ready_line(std::move(ready_listener_), outcome),
+                 asio::bind_cancellation_slot(stop_reading.slot(), asio::detached));
+  auto end_with_vm = [](std::shared_ptr<PodVm> self,
+                        sys::Promise<Status> result) -> asio::awaitable<void> {
+    std::string reason = co_await self->gone_.wait();
+    result.set(fail(Code::kUnavailable, "guest boot: QEMU ended before the agent was ready: {}",
+                    reason));
+  };
+  asio::co_spawn(executor_, end_with_vm(shared_from_this(), outcome), asio::detached);
+
+  auto ready = co_await outcome.wait_for(options_.config.agent.dial_timeout);
+  stop_reading.emit(asio::cancellation_type::terminal);
+  if (!ready) co_return std::unexpected(timeout_error(options_.config.agent.dial_timeout));
+  co_return *ready;
+}
+
+asio::awaitable<void> PodVm::read_ready_line(UniqueFd listener, sys::Promise<Status> outcome) {
+  auto self = shared_from_this();
+  auto accepted = co_await vsock_->accept_from_guest(listener);
+  if (!accepted) {
+    outcome.set(std::unexpected(accepted.error().with_stage("guest boot: wait for the agent")));
+    co_return;
+  }
+  asio::posix::stream_descriptor stream(executor_, accepted->release());
+  // One line of known length: more bytes than these are never read from the guest.
+  std::array<char, kReadyLine.size()> line{};
+  size_t have = 0;
+  while (have < line.size()) {
+    boost::system::error_code error;
+    auto rest = asio::buffer(line.data() + have, line.size() - have);
+    have += co_await stream.async_read_some(rest, asio::redirect_error(asio::use_awaitable, error));
+    if (error) break;
+  }
+  std::string_view text(line.data(), have);
+  if (text == kReadyLine)
+    outcome.set(Status{});
+  else
+    outcome.set(fail(Code::kFailedPrecondition,
+                     "guest boot: the guest speaks another protocol than this runtime (it says "
+                     "{:?}): install the guest image of the same version",
+                     std::string(text)));
+}
+
+Async<void> PodVm::greet_agent(const std::string& hostname) {
+  auto socket = co_await vsock_->dial(kAgentPort);
+  if (!socket) co_return std::unexpected(socket.error().with_stage("connect to the agent"));
+  agent_ = parts_.connect_agent(*std::move(socket));
+  agent_client::Share share;
+  share.tag = kShareTag;
+  share.mount_point = kShareMountPoint;
+  std::vector<agent_client::Share> shares;
+  shares.push_back(std::move(share));
+  auto info = co_await agent_->create_sandbox(options_.id, hostname, shares);
+  if (!info) co_return std::unexpected(info.error().with_stage("set up the guest"));
+  log::info("sandbox is up", {{"guest_kernel", info->kernel_release},
+                              {"agent_version", info->agent_version},
+                              {"vm_pid", std::to_string(vm_->identity().pid)}});
+  co_return Status{};
+}
+
+Status PodVm::save_state() const {
+  State state;
+  state.sandbox_id = options_.id;
+  state.nspace = options_.nspace;
+  if (vm_) state.vm = vm_->identity();
+  if (share_) {
+    const sys::ProcessIdentity& server = share_->server();
+    state.helpers.push_back(HelperProcess{server.pid, server.start_time});
+  }
+  return sandbox::save_state(run_dir_, state);
+}
+
+Error PodVm::with_console(Error error) const {
+  if (!console_ || !vm_) return error;
+  std::string tail = console_->tail();
+  if (tail.empty()) return error;
+  return Error(error.code(),
+               fmt::format("{}; last lines of the guest's console:\n{}", error.message(), tail));
+}
+
+Async<void> PodVm::stop() {
+  auto self = shared_from_this();
+  Status first_failure;
+  auto note = [&first_failure](const Status& status) {
+    if (!status && first_failure) first_failure = status;
+  };
+  if (vm_) note(co_await vm_->stop());
+  if (share_) note(co_await share_->stop());
+  share_.reset();
+  console_.reset();
+  vsock_.reset();
+  // A directory that was there before belongs to somebody else.
+  if (run_dir_made_ && first_failure) note(remove_leftovers(run_dir_));
+  co_return first_failure;
+}
+
+}  // namespace kata::sandbox

@@ -1,0 +1,71 @@
+// A pod's VM from nothing to an agent that answers, and back.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/sys/promise.h"
+#include "runtime/hypervisor/console.h"
+#include "runtime/sandbox/parts.h"
+#include "runtime/sandbox/sandbox.h"
+
+namespace kata::sandbox {
+
+/// One boot of one VM. Used on one executor; kept alive by its own watchers until the VM has gone.
+class PodVm : public std::enable_shared_from_this<PodVm> {
+ public:
+  PodVm(asio::any_io_executor executor, SandboxOptions options, Parts parts);
+
+  /// Run directory, vsock, share, console, QEMU, agent: in this order. Whatever fails, the error
+  /// names its stage, with the guest's last console lines where they can explain it, and everything
+  /// that was made is gone when this returns.
+  Async<void> boot(const std::string& hostname);
+
+  /// Makes a boot under way fail soon with Cancelled; boot() cleans up and answers.
+  Async<void> abort();
+
+  agent_client::Agent& agent() { return *agent_; }
+  const std::filesystem::path& share_root() const { return share_->root(); }
+  uint32_t pid() const { return static_cast<uint32_t>(vm_->identity().pid); }
+
+  /// A stream to a port of the guest.
+  Async<UniqueFd> dial(uint32_t port) { return vsock_->dial(port); }
+
+  /// Set when QEMU has ended, with why.
+  const sys::Promise<std::string>& gone() const { return gone_; }
+
+  /// Ends QEMU and virtiofsd and removes the run directory. Safe to repeat.
+  Async<void> stop();
+
+ private:
+  Async<void> run_boot_steps(const std::string& hostname);
+  Status make_run_dir();
+  Status listen_to_console();
+  Result<hypervisor::VmConfig> describe_vm() const;
+  Async<void> launch();
+  Async<void> await_ready();
+  Async<void> greet_agent(const std::string& hostname);
+  asio::awaitable<void> watch_vm();
+  asio::awaitable<void> read_ready_line(UniqueFd listener, sys::Promise<Status> outcome);
+  Status save_state() const;
+  Status check_not_aborted() const;
+  Error with_console(Error error) const;
+
+  asio::any_io_executor executor_;
+  const SandboxOptions options_;
+  const Parts parts_;
+  std::filesystem::path run_dir_;
+  sys::Promise<std::string> gone_;
+  bool run_dir_made_ = false;
+  bool aborted_ = false;
+
+  std::unique_ptr<vsock::Backend> vsock_;
+  UniqueFd ready_listener_;
+  std::unique_ptr<storage::Share> share_;
+  std::unique_ptr<hypervisor::Console> console_;
+  std::unique_ptr<hypervisor::Launcher> launcher_;
+  std::unique_ptr<hypervisor::Vm> vm_;
+  std::unique_ptr<agent_client::Agent> agent_;
+};
+
+}  // namespace kata::sandbox
