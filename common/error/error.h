@@ -46,6 +46,8 @@ class [[nodiscard]] Error {
   Code code() const { return code_; }
   const std::string& message() const { return message_; }
 
+  bool operator==(const Error&) const = default;
+
   /// The same error seen from further out: "<stage>: <message>", the code kept.
   Error with_stage(std::string_view stage) const {
     return Error(code_, fmt::format("{}: {}", stage, message_));

@@ -2,12 +2,11 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <array>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/read_until.hpp>
 
 #include "common/agent_protocol.h"
 #include "common/log/log.h"

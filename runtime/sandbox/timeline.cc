@@ -3,6 +3,8 @@
 #include <chrono>
 #include <string>
 
+#include <fmt/format.h>
+
 #include "common/log/log.h"
 
 namespace kata::sandbox {

@@ -4,6 +4,9 @@
 #include <array>
 #include <system_error>
 
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/steady_timer.hpp>
+
 #include "common/log/log.h"
 #include "common/sys/subprocess.h"
 #include "common/sys/unix_socket.h"

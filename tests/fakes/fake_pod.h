@@ -1,0 +1,279 @@
+// A pod whose every part is fake, for tests of the sandbox: it can be told to fail at one step, and it
+// counts what exists, so that a test can see that nothing was left.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "common/agent_protocol.h"
+#include "common/sys/promise.h"
+#include "common/sys/unix_socket.h"
+#include "runtime/sandbox/parts.h"
+#include "runtime/sandbox/process_io.h"
+
+namespace kata::fakes {
+
+/// Where the fake pod fails. Each names the part's call.
+enum class Step {
+  kNone,
+  kOpenVsock,
+  kStartShare,
+  kOpenLauncher,
+  kLaunch,
+  kGuestDies,    // QEMU ends before the agent is ready
+  kGuestSilent,  // the agent never answers
+  kGuestGarbles,
+  kCreateSandbox,
+  kOpenStorage,
+  kMountRootfs,
+  kCreateContainer,
+  kDialStdio,
+  kStart,
+};
+
+/// What the test scripts and counts. Outlives the parts.
+struct Script {
+  explicit Script(asio::any_io_executor e) : executor(std::move(e)) {}
+
+  asio::any_io_executor executor;
+  Step fail_at = Step::kNone;
+
+  int vsocks = 0;
+  int shares = 0;
+  int vms = 0;
+  int storages = 0;
+  std::set<std::string> guest_containers;
+  std::map<std::string, sys::Promise<agent_client::ProcessExit>> exits;
+  std::set<std::string> ends_at_start;  // containers whose process ends as soon as it is started
+  std::unique_ptr<sys::Promise<std::string>> vm_end;
+  std::filesystem::path run_dir;
+
+  bool nothing_left() const {
+    return vsocks == 0 && shares == 0 && vms == 0 && storages == 0 &&
+           !std::filesystem::exists(run_dir);
+  }
+  void end_process(const std::string& id, uint32_t status) {
+    agent_client::ProcessExit exit;
+    exit.status = status;
+    exit.at = std::chrono::system_clock::now();
+    exits.at(id).set(exit);
+  }
+  Status at(Step step) const {
+    if (fail_at == step) return fail(Code::kResourceExhausted, "told to fail");
+    return {};
+  }
+};
+
+class FakeVsock : public vsock::Backend {
+ public:
+  FakeVsock(Script& script, const std::filesystem::path& run_dir)
+      : script_(script), run_dir_(run_dir), device_(hypervisor::VhostUserVsock{run_dir / "x"}) {
+    ++script_.vsocks;
+  }
+  ~FakeVsock() override { --script_.vsocks; }
+
+  const hypervisor::Device& device() const override { return device_; }
+  Async<UniqueFd> dial(uint32_t port) override {
+    if (port != kAgentPort) KATA_CO_CHECK(script_.at(Step::kDialStdio));
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
+      co_return fail_errno("socketpair");
+    guest_ends_.emplace_back(ends[1]);
+    co_return UniqueFd(ends[0]);
+  }
+  Result<UniqueFd> listen(uint32_t port) override {
+    return sys::listen_unix(run_dir_ / fmt::format("vsock_{}", port));
+  }
+  Async<UniqueFd> accept_from_guest(const UniqueFd& listener) override {
+    asio::posix::stream_descriptor watched(script_.executor, dup(listener.get()));
+    boost::system::error_code error;
+    co_await watched.async_wait(asio::posix::stream_descriptor::wait_read,
+                                asio::redirect_error(asio::use_awaitable, error));
+    if (error) co_return fail(Code::kCancelled, "cancelled");
+    co_return UniqueFd(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  }
+
+ private:
+  Script& script_;
+  std::filesystem::path run_dir_;
+  hypervisor::Device device_;
+  std::vector<UniqueFd> guest_ends_;
+};
+
+class FakeShare : public storage::Share {
+ public:
+  FakeShare(Script& script, const std::filesystem::path& run_dir)
+      : script_(script), root_(run_dir / "shared"), device_(hypervisor::VhostUserFs{}) {
+    ++script_.shares;
+    std::filesystem::create_directory(root_);
+  }
+  ~FakeShare() override { --script_.shares; }
+  const hypervisor::Device& device() const override { return device_; }
+  const std::filesystem::path& root() const override { return root_; }
+  const sys::ProcessIdentity& server() const override { return none_; }
+  Async<std::string> wait_exit() override { co_return "not served"; }
+  Async<void> stop() override { co_return Status{}; }
+
+ private:
+  Script& script_;
+  std::filesystem::path root_;
+  hypervisor::Device device_;
+  sys::ProcessIdentity none_;
+};
+
+class FakeStorage : public storage::ContainerStorage {
+ public:
+  explicit FakeStorage(Script& script) : script_(script) { ++script_.storages; }
+  ~FakeStorage() override { --script_.storages; }
+  Result<std::string> mount_rootfs(std::vector<sys::MountEntry>,
+                                   const std::filesystem::path&) override {
+    KATA_CHECK(script_.at(Step::kMountRootfs));
+    return "c/rootfs";
+  }
+  Result<std::string> bind(const std::filesystem::path&, bool, bool) override { return "c/m"; }
+  Status remove() override { return {}; }
+
+ private:
+  Script& script_;
+};
+
+class FakeVm : public hypervisor::Vm {
+ public:
+  explicit FakeVm(Script& script) : script_(script) {
+    ++script_.vms;
+    // No real process: the cleanup would end it.
+    identity_.pid = 0;
+    script_.vm_end = std::make_unique<sys::Promise<std::string>>(script_.executor);
+  }
+  ~FakeVm() override {
+    if (!script_.vm_end->is_set()) --script_.vms;
+  }
+  const hypervisor::VmIdentity& identity() const override { return identity_; }
+  Async<std::string> wait_exit() override { co_return co_await script_.vm_end->wait(); }
+  Async<void> stop() override {
+    if (!script_.vm_end->is_set()) --script_.vms;
+    script_.vm_end->set("stopped");
+    co_return Status{};
+  }
+
+ private:
+  Script& script_;
+  hypervisor::VmIdentity identity_;
+};
+
+class FakeLauncher : public hypervisor::Launcher {
+ public:
+  explicit FakeLauncher(Script& script) : script_(script) {}
+  Async<std::unique_ptr<hypervisor::Vm>> launch(const hypervisor::VmConfig& config) override {
+    KATA_CO_CHECK(script_.at(Step::kLaunch));
+    std::unique_ptr<hypervisor::Vm> vm = std::make_unique<FakeVm>(script_);
+    if (script_.fail_at == Step::kGuestDies) {
+      --script_.vms;
+      script_.vm_end->set("exited with status 1");
+    } else if (script_.fail_at != Step::kGuestSilent) {
+      KATA_CO_TRY(UniqueFd socket, sys::connect_unix(
+                                       config.run_dir / fmt::format("vsock_{}", kReadyPort)));
+      std::string_view line = script_.fail_at == Step::kGuestGarbles ? "BREADY 9\n\n\n" : kReadyLine;
+      if (send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) < 0)
+        co_return fail_errno("send the ready line");
+    }
+    co_return vm;
+  }
+
+ private:
+  Script& script_;
+};
+
+class FakeAgent : public agent_client::Agent {
+ public:
+  explicit FakeAgent(Script& script) : script_(script) {}
+  Async<agent_client::SandboxInfo> create_sandbox(const std::string&, const std::string&,
+                                                  const std::vector<agent_client::Share>&) override {
+    KATA_CO_CHECK(script_.at(Step::kCreateSandbox));
+    co_return agent_client::SandboxInfo{};
+  }
+  Async<agent_client::CreatedProcess> create_container(const std::string& id, const std::string&,
+                                                       const std::string&,
+                                                       agent_client::StdioWanted wanted) override {
+    KATA_CO_CHECK(script_.at(Step::kCreateContainer));
+    script_.guest_containers.insert(id);
+    script_.exits.insert_or_assign(id, sys::Promise<agent_client::ProcessExit>(script_.executor));
+    agent_client::CreatedProcess created;
+    created.ports.out = wanted.out ? 5000 : 0;
+    co_return created;
+  }
+  Async<void> start_container(const std::string& id) override {
+    KATA_CO_CHECK(script_.at(Step::kStart));
+    if (script_.ends_at_start.contains(id)) {
+      script_.end_process(id, 7);
+      // Let the exit overtake the answer, as a real agent may.
+      co_await asio::post(script_.executor, asio::use_awaitable);
+      co_await asio::post(script_.executor, asio::use_awaitable);
+    }
+    co_return Status{};
+  }
+  Async<void> signal(const std::string& id, const std::string&, uint32_t number, bool) override {
+    script_.end_process(id, 128 + number);
+    co_return Status{};
+  }
+  Async<agent_client::ProcessExit> wait(const std::string& id, const std::string&) override {
+    auto promise = script_.exits.at(id);
+    co_return co_await promise.wait();
+  }
+  Async<std::vector<uint32_t>> list_processes(const std::string&) override {
+    std::vector<uint32_t> pids{77};
+    co_return pids;
+  }
+  Async<void> delete_container(const std::string& id) override {
+    script_.guest_containers.erase(id);
+    co_return Status{};
+  }
+
+ private:
+  Script& script_;
+};
+
+/// Counts on nothing but attach and cancel.
+class FakeIo : public sandbox::ProcessIo {
+ public:
+  bool wants_stdin() const override { return false; }
+  bool wants_stdout() const override { return true; }
+  bool wants_stderr() const override { return false; }
+  void attach(sandbox::StdioStreams streams) override { streams_ = std::move(streams); }
+  Async<void> drained() override { co_return Status{}; }
+  void close_stdin() override {}
+  void cancel() override { streams_ = {}; }
+
+ private:
+  sandbox::StdioStreams streams_;
+};
+
+inline sandbox::Parts make_parts(Script& script) {
+  sandbox::Parts parts;
+  parts.open_vsock = [&script](auto& run_dir) -> Result<std::unique_ptr<vsock::Backend>> {
+    KATA_CHECK(script.at(Step::kOpenVsock));
+    return std::make_unique<FakeVsock>(script, run_dir);
+  };
+  parts.start_share = [&script](auto& run_dir) -> Result<std::unique_ptr<storage::Share>> {
+    KATA_CHECK(script.at(Step::kStartShare));
+    return std::make_unique<FakeShare>(script, run_dir);
+  };
+  parts.open_storage = [&script](auto&, auto&) -> Result<std::unique_ptr<storage::ContainerStorage>> {
+    KATA_CHECK(script.at(Step::kOpenStorage));
+    return std::make_unique<FakeStorage>(script);
+  };
+  parts.open_launcher = [&script]() -> Result<std::unique_ptr<hypervisor::Launcher>> {
+    KATA_CHECK(script.at(Step::kOpenLauncher));
+    return std::make_unique<FakeLauncher>(script);
+  };
+  parts.choose_accelerator = [] { return Result<hypervisor::Accelerator>(hypervisor::Accelerator::kTcg); };
+  parts.connect_agent = [&script](UniqueFd) -> std::unique_ptr<agent_client::Agent> {
+    return std::make_unique<FakeAgent>(script);
+  };
+  return parts;
+}
+
+}  // namespace kata::fakes
