@@ -42,7 +42,7 @@ Async<void> PodVm::boot(const std::string& hostname) {
   auto self = shared_from_this();
   auto booted = co_await run_boot_steps(hostname);
   if (booted) co_return Status{};
-  Error error = with_console(booted.error());
+  Error error = co_await with_console(booted.error());
   auto stopped = co_await stop();
   if (!stopped) log::error("clean up after a failed boot", {{"error", stopped.error().message()}});
   co_return std::unexpected(std::move(error));
@@ -96,10 +96,8 @@ Status PodVm::make_run_dir() {
 }
 
 Status PodVm::listen_to_console() {
-  auto on_line = [](std::string_view line) {
-    log::info(line, {{"source", "guest-console"}});
-  };
-  KATA_TRY(console_, hypervisor::Console::listen(executor_, run_dir_ / "console.sock", on_line));
+  KATA_TRY(console_, hypervisor::Console::listen(executor_, run_dir_ / "console.sock",
+                                                 hypervisor::log_console_lines()));
   return {};
 }
 
@@ -215,12 +213,14 @@ Status PodVm::save_state() const {
   return sandbox::save_state(run_dir_, state);
 }
 
-Error PodVm::with_console(Error error) const {
-  if (!console_ || !vm_) return error;
-  std::string tail = console_->tail();
-  if (tail.empty()) return error;
-  return Error(error.code(),
-               fmt::format("{}; last lines of the guest's console:\n{}", error.message(), tail));
+asio::awaitable<Error> PodVm::with_console(Error error) {
+  if (!console_ || !vm_) co_return error;
+  // A guest that has died has written its last words, but they may not have been read yet.
+  if (gone_.is_set()) co_await console_->wait_end();
+  std::vector<std::string> lines = console_->last_lines();
+  if (lines.empty()) co_return error;
+  co_return Error(error.code(), fmt::format("{}; last lines of the guest's console:\n{}",
+                                            error.message(), fmt::join(lines, "\n")));
 }
 
 Async<void> PodVm::stop() {

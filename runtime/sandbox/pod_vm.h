@@ -49,7 +49,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   asio::awaitable<void> read_ready_line(UniqueFd listener, sys::Promise<Status> outcome);
   Status save_state() const;
   Status check_not_aborted() const;
-  Error with_console(Error error) const;
+  asio::awaitable<Error> with_console(Error error);
 
   asio::any_io_executor executor_;
   const SandboxOptions options_;

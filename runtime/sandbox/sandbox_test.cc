@@ -65,7 +65,7 @@ struct Pod {
     loop.restart();
     while (!answer && loop.run_one_for(std::chrono::seconds(10)) > 0) {
     }
-    REQUIRE(answer);
+    REQUIRE(answer.has_value());
     settle();
     return *answer;
   }
@@ -93,7 +93,7 @@ struct Pod {
 
 TEST_CASE("a container's life, and the VM outlives it") {
   Pod pod;
-  REQUIRE(pod.create("c"));
+  REQUIRE(pod.create("c").has_value());
   CHECK(pod.sandbox->state("c", "")->status == ProcessStatus::kCreated);
   REQUIRE(pod.run(pod.sandbox->start("c", "")));
   CHECK(pod.sandbox->state("c", "")->status == ProcessStatus::kRunning);
@@ -110,7 +110,7 @@ TEST_CASE("a container's life, and the VM outlives it") {
   CHECK(pod.script.guest_containers.empty());
   CHECK(pod.script.vms == 1);
 
-  REQUIRE(pod.create("again"));
+  REQUIRE(pod.create("again").has_value());
   CHECK(pod.script.vms == 1);
   REQUIRE(pod.run(pod.sandbox->shutdown()));
   REQUIRE(pod.run(pod.sandbox->shutdown()));
@@ -146,7 +146,7 @@ TEST_CASE("whatever step fails, nothing is left and the error names the stage") 
       Pod pod;
       pod.script.fail_at = row.step;
       auto created = pod.create("c");
-      REQUIRE_FALSE(created);
+      REQUIRE_FALSE(created.has_value());
       CHECK(created.error().code() == row.code);
       CHECK_THAT(created.error().message(), Catch::Contains(row.text));
       CHECK_FALSE(pod.sandbox->has_containers());
@@ -157,7 +157,7 @@ TEST_CASE("whatever step fails, nothing is left and the error names the stage") 
 
       // The id is free again, and the next create finds a sandbox that works.
       pod.script.fail_at = Step::kNone;
-      CHECK(pod.create("c"));
+      CHECK(pod.create("c").has_value());
       REQUIRE(pod.run(pod.sandbox->shutdown()));
       CHECK(pod.script.nothing_left());
     }
@@ -167,7 +167,7 @@ TEST_CASE("whatever step fails, nothing is left and the error names the stage") 
 
 TEST_CASE("a failed start is an error, and the container can be deleted") {
   Pod pod;
-  REQUIRE(pod.create("c"));
+  REQUIRE(pod.create("c").has_value());
   pod.script.fail_at = Step::kStart;
   CHECK(pod.run(pod.sandbox->start("c", "")).error().code() == Code::kResourceExhausted);
   pod.script.end_process("c", 127);
@@ -180,13 +180,13 @@ TEST_CASE("a failed start is an error, and the container can be deleted") {
 TEST_CASE("the exit of a process that ends at once is reported after start has answered") {
   Pod pod;
   pod.script.ends_at_start.insert("c");
-  REQUIRE(pod.create("c"));
+  REQUIRE(pod.create("c").has_value());
   auto start_then_note = [](Pod& p) -> Async<void> {
     KATA_CO_CHECK(co_await p.sandbox->start("c", ""));
     p.events.push_back("started");
     co_return Status{};
   };
-  REQUIRE(pod.run(start_then_note(pod)));
+  REQUIRE(pod.run(start_then_note(pod)).has_value());
   CHECK(pod.events == std::vector<std::string>{"started", "exit c 7"});
   CHECK(pod.sandbox->state("c", "")->status == ProcessStatus::kStopped);
   REQUIRE(pod.run(pod.sandbox->shutdown()));
@@ -213,7 +213,7 @@ TEST_CASE("two creates at once share one boot, and an id is taken once") {
 
 TEST_CASE("when QEMU ends every container exits with 137 and calls fail with a reason") {
   Pod pod;
-  REQUIRE(pod.create("a"));
+  REQUIRE(pod.create("a").has_value());
   REQUIRE(pod.run(pod.sandbox->start("a", "")));
   --pod.script.vms;
   pod.script.vm_end->set("killed by signal 9");
@@ -233,9 +233,9 @@ TEST_CASE("shutdown during a boot ends the boot") {
   asio::co_spawn(pod.loop, pod.sandbox->create(pod.request("c")),
                  [&created](std::exception_ptr, Result<uint32_t> result) { created = result; });
   pod.settle();
-  REQUIRE_FALSE(created);
+  REQUIRE_FALSE(created.has_value());
   REQUIRE(pod.run(pod.sandbox->shutdown()));
-  REQUIRE(created);
+  REQUIRE(created.has_value());
   CHECK_FALSE(created->has_value());
   CHECK(pod.script.nothing_left());
 }

@@ -37,11 +37,11 @@ TEST_CASE("state survives a round trip and is private") {
   state.vm.pid_start_time = 34;
   state.vm.libvirt_uri = "qemu:///embed";
   state.helpers.push_back({56, 78});
-  REQUIRE(save_state(dir.path, state));
+  REQUIRE(save_state(dir.path, state).has_value());
   CHECK((fs::status(dir.path / "state.json").permissions() & fs::perms::all) ==
         (fs::perms::owner_read | fs::perms::owner_write));
   auto loaded = load_state(dir.path);
-  REQUIRE(loaded);
+  REQUIRE(loaded.has_value());
   CHECK(loaded->sandbox_id == "pod");
   CHECK(loaded->nspace == "k8s.io");
   CHECK(loaded->vm.pid == 12);
@@ -83,13 +83,13 @@ TEST_CASE("leftovers: processes end, mounts go, a reused pid is spared, twice is
   state.vm.pid = ours;
   state.vm.pid_start_time = *sys::process_start_time(ours);
   state.helpers.push_back({stranger, *sys::process_start_time(stranger) + 1});
-  REQUIRE(save_state(dir.path, state));
+  REQUIRE(save_state(dir.path, state).has_value());
   fs::create_directories(dir.path / "shared/c/rootfs");
   bool mounted = mount("none", (dir.path / "shared/c/rootfs").c_str(), "tmpfs", 0, nullptr) == 0;
   if (mounted) std::ofstream(dir.path / "shared/c/rootfs/file") << "content";
   if (!mounted) WARN("no right to mount here: the unmounting is not covered");
 
-  REQUIRE(remove_leftovers(dir.path));
+  REQUIRE(remove_leftovers(dir.path).has_value());
   CHECK_FALSE(fs::exists(dir.path));
   int status = 0;
   CHECK(waitpid(ours, &status, 0) == ours);
@@ -97,13 +97,13 @@ TEST_CASE("leftovers: processes end, mounts go, a reused pid is spared, twice is
   CHECK(kill(stranger, 0) == 0);
   kill(stranger, SIGKILL);
   waitpid(stranger, &status, 0);
-  CHECK(remove_leftovers(dir.path));
+  CHECK(remove_leftovers(dir.path).has_value());
 }
 
 TEST_CASE("leftovers with an unreadable state are removed all the same") {
   RunDir dir;
   std::ofstream(dir.path / "state.json") << "{";
-  REQUIRE(remove_leftovers(dir.path));
+  REQUIRE(remove_leftovers(dir.path).has_value());
   CHECK_FALSE(fs::exists(dir.path));
 }
 
