@@ -242,12 +242,13 @@ const ProcessIdentity& Subprocess::identity() const { return state_->identity; }
 
 bool Subprocess::has_ended() const { return state_->ended.is_set(); }
 
-Async<ExitStatus> Subprocess::wait() {
-  // The frame owns the state: the Subprocess may be destroyed during the wait.
-  auto state = state_;
+Async<ExitStatus> Subprocess::wait(std::shared_ptr<State> state) {
   co_await state->ended.wait();
   co_return state->status;
 }
+
+// The frame owns the state: the Subprocess may be destroyed before and during the wait.
+Async<ExitStatus> Subprocess::wait() { return wait(state_); }
 
 Status Subprocess::kill(int signal) {
   if (has_ended()) return {};

@@ -86,6 +86,7 @@ class Subprocess {
   explicit Subprocess(std::shared_ptr<State> state) : state_(std::move(state)) {}
   static asio::awaitable<void> read_output(std::shared_ptr<State> state);
   static asio::awaitable<void> reap(std::shared_ptr<State> state);
+  static Async<ExitStatus> wait(std::shared_ptr<State> state);
 
   std::shared_ptr<State> state_;
 };

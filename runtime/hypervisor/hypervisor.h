@@ -1,16 +1,16 @@
 // A VM as a plain value, and the interface of what starts one.
 //
-// Launchers: direct (QEMU's argv and a QMP socket, the default), libvirt (domain XML, a module that is
-// loaded only when configured), fake (tests). After the launch all of them answer through Vm.
+// Launchers: direct (QEMU's argv and a QMP socket, the default), libvirt (domain XML, a module that
+// is loaded only when configured), fake (tests). After the launch all of them answer through Vm.
 #pragma once
-
-#include <sys/types.h>
 
 #include <chrono>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "common/sys/async.h"
 #include "runtime/hypervisor/device.h"
@@ -60,8 +60,8 @@ class Vm {
 
   virtual const VmIdentity& identity() const = 0;
 
-  /// Completes when QEMU has ended, with what is known of why ("exited with status 1: <last lines of
-  /// QEMU's stderr>", "killed by signal 9"). Any number of waiters; also after the end.
+  /// Completes when QEMU has ended, with what is known of why ("exited with status 1: <last lines
+  /// of QEMU's stderr>", "killed by signal 9"). Any number of waiters; also after the end.
   virtual Async<std::string> wait_exit() = 0;
 
   /// Ends the VM at once; completes when QEMU is gone. A VM that has ended is no error.

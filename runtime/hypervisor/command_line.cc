@@ -1,0 +1,120 @@
+#include "runtime/hypervisor/command_line.h"
+
+#include <nlohmann/json.hpp>
+
+#include "common/sys/subprocess.h"
+#include "runtime/hypervisor/device_rendering.h"
+
+namespace kata::hypervisor {
+namespace {
+
+using nlohmann::json;
+
+class Renderer {
+ public:
+  void add(std::string option, std::string value) {
+    line_.arguments.push_back(std::move(option));
+    line_.arguments.push_back(std::move(value));
+  }
+  void add(std::string option) { line_.arguments.push_back(std::move(option)); }
+  void add_device(const json& device) { add("-device", device.dump()); }
+  /// The number under which QEMU will know the descriptor.
+  int pass_fd(int fd) {
+    line_.fds.push_back(fd);
+    return sys::kFirstPassedFd + static_cast<int>(line_.fds.size()) - 1;
+  }
+  CommandLine take() { return std::move(line_); }
+
+ private:
+  CommandLine line_;
+};
+
+void add_machine(Renderer& out, const VmConfig& config) {
+  const bool kvm = config.accelerator == Accelerator::kKvm;
+  // Nothing that a container guest can use is lost: no HPET (the TSC and the APIC timer are there),
+  // no SMM, no SATA, no SMBus, no PS/2, no VMware port. Less to emulate, less to probe at boot,
+  // less for a hostile guest to attack.
+  out.add("-machine", fmt::format("{},memory-backend=ram,usb=off,graphics=off,hpet=off,smm=off,"
+                                  "sata=off,smbus=off,i8042=off,vmport=off,dump-guest-core=off",
+                                  config.machine_type));
+  out.add("-accel", kvm ? "kvm" : config.vcpus > 1 ? "tcg,thread=multi" : "tcg,thread=single");
+  out.add("-cpu", kvm ? "host" : "max");
+  out.add("-smp", fmt::format("cpus={},sockets=1,cores={},threads=1", config.vcpus, config.vcpus));
+  out.add("-m", fmt::format("{}M", config.memory_mib));
+  out.add("-object",
+          fmt::format("memory-backend-memfd,id=ram,size={}M,share=on", config.memory_mib));
+  out.add("-rtc", kvm ? "base=utc,clock=host,driftfix=slew" : "base=utc,clock=host");
+}
+
+void add_confinement(Renderer& out, const VmConfig& config) {
+  out.add("-nodefaults");
+  out.add("-no-user-config");
+  out.add("-display", "none");
+  // A guest never reboots: its reset (a panic too) is the end of the VM.
+  out.add("-no-reboot");
+  if (config.seccomp_sandbox)
+    out.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+}
+
+void add_boot(Renderer& out, const VmConfig& config) {
+  out.add("-kernel", config.kernel.native());
+  if (!config.initrd.empty()) out.add("-initrd", config.initrd.native());
+  out.add("-append", config.kernel_command_line);
+}
+
+void add_monitor_and_console(Renderer& out, const VmConfig& config, int qmp_fd) {
+  out.add("-chardev", fmt::format("socket,id=qmp,fd={}", out.pass_fd(qmp_fd)));
+  out.add("-mon", "chardev=qmp,mode=control");
+  if (config.console_socket.empty()) return;
+  out.add("-chardev", fmt::format("socket,id=console,path={},server=off",
+                                  escape_option(config.console_socket.native())));
+  out.add("-serial", "chardev:console");
+}
+
+void add_root_ports(Renderer& out, const VmConfig& config) {
+  for (uint32_t i = 0; i < config.hotplug_ports; ++i)
+    out.add_device({{"driver", "pcie-root-port"},
+                    {"id", fmt::format("rp{}", i)},
+                    {"bus", "pcie.0"},
+                    {"chassis", i + 1},
+                    {"port", i + 1}});
+}
+
+Status add_devices(Renderer& out, const VmConfig& config) {
+  out.add("-object", "rng-builtin,id=rng");
+  out.add_device({{"driver", "virtio-rng-pci"}, {"id", "rng0"}, {"rng", "rng"}});
+  for (size_t i = 0; i < config.devices.size(); ++i) {
+    std::string fd_name;
+    if (const auto* vsock = std::get_if<KernelVsock>(&config.devices[i]))
+      fd_name = std::to_string(out.pass_fd(vsock->vhost_fd));
+    KATA_TRY(const RenderedDevice rendered,
+             render_device(config.devices[i], fmt::format("dev{}", i), fd_name));
+    if (!rendered.chardev_id.empty())
+      out.add("-chardev", fmt::format("socket,id={},path={}", rendered.chardev_id,
+                                      escape_option(rendered.chardev_socket)));
+    out.add_device(rendered.device);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<CommandLine> render_command_line(const VmConfig& config, int qmp_fd) {
+  Renderer out;
+  out.add("-name", fmt::format("{},debug-threads=on", escape_option(config.name)));
+  add_confinement(out, config);
+  add_machine(out, config);
+  add_boot(out, config);
+  add_monitor_and_console(out, config, qmp_fd);
+  add_root_ports(out, config);
+  KATA_CHECK(add_devices(out, config));
+  return out.take();
+}
+
+std::string base_kernel_command_line(const VmConfig& config) {
+  std::string line = "console=ttyS0 panic=-1 quiet";
+  if (config.accelerator == Accelerator::kTcg) line += " no_timer_check";
+  return line;
+}
+
+}  // namespace kata::hypervisor

@@ -1,0 +1,32 @@
+// A Device in QEMU's own terms. The JSON object serves -device before boot and device_add of QMP
+// later: one way to attach a device.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "common/error/error.h"
+#include "runtime/hypervisor/device.h"
+
+namespace kata::hypervisor {
+
+struct RenderedDevice {
+  /// A character device that must exist first; empty path: none.
+  std::string chardev_id;
+  std::string chardev_socket;
+  /// Arguments of device_add.
+  nlohmann::json device;
+};
+
+/// `id` names the device in the VM. `vhost_fd_name` is how QEMU knows the descriptor of a
+/// KernelVsock (its number, or the name given with getfd). InvalidArgument: a value QEMU cannot
+/// take.
+Result<RenderedDevice> render_device(const Device& device, const std::string& id,
+                                     const std::string& vhost_fd_name);
+
+/// A value inside a comma-separated option of QEMU: commas are doubled.
+std::string escape_option(std::string_view value);
+
+}  // namespace kata::hypervisor

@@ -1,0 +1,140 @@
+#include "runtime/hypervisor/qmp.h"
+
+#include <array>
+#include <map>
+#include <utility>
+
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/write.hpp>
+
+#include "common/log/log.h"
+#include "common/sys/promise.h"
+#include "runtime/hypervisor/qmp_message.h"
+
+namespace kata::hypervisor {
+
+using nlohmann::json;
+using Reply = sys::Promise<Result<json>>;
+
+struct QmpClient::State {
+  State(const asio::any_io_executor& executor, UniqueFd fd, EventHandler handler)
+      : executor(executor),
+        socket(executor, asio::local::stream_protocol(), fd.release()),
+        on_event(std::move(handler)),
+        greeting(executor) {}
+
+  /// Ends the connection: every call under way, and every later one, answers `error`.
+  void close(Error error) {
+    if (closed) return;
+    closed = std::move(error);
+    boost::system::error_code ignored;
+    socket.close(ignored);
+    on_event = nullptr;
+    greeting.set(std::unexpected(*closed));
+    for (auto& [id, reply] : std::exchange(pending, {})) reply.set(std::unexpected(*closed));
+  }
+
+  void handle(QmpGreeting&& message) { greeting.set(std::move(message.qemu_version)); }
+  void handle(QmpReply&& message) {
+    const auto found = pending.find(message.id);
+    if (found == pending.end()) return;
+    Reply reply = std::move(found->second);
+    pending.erase(found);
+    reply.set(std::move(message.result));
+  }
+  void handle(QmpEvent&& message) {
+    // A copy: the handler may destroy the client, and with it `on_event`.
+    if (const EventHandler handler = on_event) handler(message.name, message.data);
+  }
+
+  asio::any_io_executor executor;
+  asio::local::stream_protocol::socket socket;
+  EventHandler on_event;
+  QmpParser parser;
+  sys::Promise<Result<std::string>> greeting;
+  std::string qemu_version;
+  std::map<uint64_t, Reply> pending;
+  uint64_t next_id = 1;
+  std::string to_write;
+  bool writing = false;
+  std::optional<Error> closed;
+};
+
+QmpClient::QmpClient(asio::any_io_executor executor, UniqueFd socket, EventHandler on_event)
+    : state_(std::make_shared<State>(executor, std::move(socket), std::move(on_event))) {
+  asio::co_spawn(executor, read_loop(state_), asio::detached);
+}
+
+QmpClient::~QmpClient() {
+  state_->close(Error(Code::kUnavailable, "the connection to QEMU's monitor was closed"));
+}
+
+const std::string& QmpClient::qemu_version() const { return state_->qemu_version; }
+
+asio::awaitable<void> QmpClient::read_loop(std::shared_ptr<State> state) {
+  std::array<char, 4096> buffer;
+  while (!state->closed) {
+    boost::system::error_code error;
+    const auto target = asio::buffer(buffer);
+    const size_t size = co_await state->socket.async_read_some(
+        target, asio::redirect_error(asio::use_awaitable, error));
+    if (error) {
+      state->close(Error(Code::kUnavailable, "QEMU closed its monitor"));
+      co_return;
+    }
+    auto messages = state->parser.feed(std::string_view(buffer.data(), size));
+    if (!messages) {
+      log::error("QMP", {{"error", messages.error().message()}});
+      state->close(messages.error());
+      co_return;
+    }
+    for (auto& message : *messages)
+      std::visit([&](auto& value) { state->handle(std::move(value)); }, message);
+  }
+}
+
+asio::awaitable<void> QmpClient::write_loop(std::shared_ptr<State> state) {
+  while (!state->to_write.empty() && !state->closed) {
+    const std::string bytes = std::exchange(state->to_write, {});
+    boost::system::error_code error;
+    const auto source = asio::buffer(bytes);
+    co_await asio::async_write(state->socket, source,
+                               asio::redirect_error(asio::use_awaitable, error));
+    // The reading side sees the end of the connection too, and reports it.
+    if (error) co_return;
+  }
+  state->writing = false;
+}
+
+Async<void> QmpClient::handshake(std::shared_ptr<State> state) {
+  auto version = co_await state->greeting.wait();
+  if (!version) co_return std::unexpected(version.error());
+  state->qemu_version = *version;
+  KATA_CO_CHECK(co_await execute(state, "qmp_capabilities", json::object()));
+  co_return Status{};
+}
+
+Async<json> QmpClient::execute(std::shared_ptr<State> state, std::string command, json arguments) {
+  if (state->closed) co_return std::unexpected(*state->closed);
+  const uint64_t id = state->next_id++;
+  Reply reply(state->executor);
+  state->pending.emplace(id, reply);
+  const json request = {{"execute", command}, {"arguments", std::move(arguments)}, {"id", id}};
+  state->to_write += request.dump(-1, ' ', true, json::error_handler_t::replace) + "\r\n";
+  if (!state->writing) {
+    state->writing = true;
+    asio::co_spawn(state->executor, write_loop(state), asio::detached);
+  }
+  Result<json> result = co_await reply.wait();
+  if (!result) co_return std::unexpected(result.error().with_stage("QMP " + command));
+  co_return result;
+}
+
+Async<void> QmpClient::handshake() { return handshake(state_); }
+
+Async<json> QmpClient::execute(std::string command, json arguments) {
+  return execute(state_, std::move(command), std::move(arguments));
+}
+
+}  // namespace kata::hypervisor
