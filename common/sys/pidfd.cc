@@ -9,7 +9,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+
+extern "C" {  // glibc 2.36 forgets to say so itself
 #include <sys/pidfd.h>
+}
 
 namespace kata::sys {
 
