@@ -17,7 +17,8 @@
 
 namespace kata::sys {
 
-/// Options sorted by what applies them. What is in no table goes to the file system.
+/// Options sorted by what applies them. What is in no table goes to the file system; "defaults",
+/// "silent", "acl", "iversion" and their opposites do nothing in a kernel with this API.
 struct MountOptions {
   bool bind = false;
   bool bind_recursive = false;
@@ -30,11 +31,9 @@ struct MountOptions {
     bool recursive = false;
   };
   std::vector<Propagation> propagation;
-  std::vector<std::string> superblock;  // "ro", "sync"… : flags of the file system itself
+  std::vector<std::string> superblock;  // "sync", "lazytime"…: flags of the file system itself
   std::vector<std::string> data;        // the file system's own, "key=value" or "key"
-  bool tmpcopyup = false;               // runc's: copy what the target holds into the tmpfs
-  bool idmap = false;                   // "idmap"/"ridmap": asked for, not applied here
-  bool remount = false;
+  std::string unsupported;  // one that mount_on() refuses: "remount", "idmap", "tmpcopyup"…
 };
 
 /// The later of two contradictory options wins. Never fails: unknown options are data.
@@ -51,9 +50,10 @@ struct MountEntry {
 };
 
 /// Mounts on the file or directory that `target` (O_PATH will do) refers to; entry.target is for
-/// messages only. A bind keeps the flags of its source that no option names.
+/// messages only. A bind follows links in its source and keeps those flags of it that no option
+/// names; superblock flags and data do not apply to it and are ignored, as mount(8) does.
 /// overlay: lowerdir data longer than a page is passed by descriptors instead of paths; what is too
-/// long even so is InvalidArgument.
+/// long even so is InvalidArgument. Options that cannot be honoured are Unimplemented.
 Status mount_on(const MountEntry& entry, int target);
 
 /// The same at entry.target, which exists and is trusted.

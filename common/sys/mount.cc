@@ -1,0 +1,213 @@
+#include "common/sys/mount.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/sys/mount_data.h"
+
+namespace kata::sys {
+
+namespace {
+
+// fsconfig(2) refuses longer strings, with their NUL.
+constexpr size_t kMaxFsconfigValueBytes = 255;
+constexpr size_t kMaxFsLogBytes = 4096;
+
+bool asks_for_bind(const MountEntry& entry, const MountOptions& options) {
+  return options.bind || entry.type == "bind" || entry.type == "rbind";
+}
+
+/// What the file system said about the failure; each read(2) gives one line, "e message" for
+/// errors.
+std::string file_system_log(int context) {
+  std::string out;
+  std::array<char, kMaxFsLogBytes> line;
+  ssize_t length;
+  while ((length = ::read(context, line.data(), line.size())) > 0) {
+    std::string_view text(line.data(), static_cast<size_t>(length));
+    while (text.ends_with('\n')) text.remove_suffix(1);
+    if (text.starts_with("e ")) out += fmt::format(" ({})", text.substr(2));
+  }
+  return out;
+}
+
+std::unexpected<Error> fail_context(int context, std::string_view what) {
+  int error_number = errno;
+  auto error = errno_error(what, error_number);
+  return std::unexpected(Error(error.code(), error.message() + file_system_log(context)));
+}
+
+Status configure(int context, const std::string& option) {
+  auto equals = option.find('=');
+  std::string key = option.substr(0, equals);
+  int result =
+      equals == std::string::npos
+          ? ::fsconfig(context, FSCONFIG_SET_FLAG, key.c_str(), nullptr, 0)
+          : ::fsconfig(context, FSCONFIG_SET_STRING, key.c_str(), option.c_str() + equals + 1, 0);
+  if (result < 0) return fail_context(context, fmt::format("option {}", option));
+  return {};
+}
+
+Result<UniqueFd> detached_file_system(const MountEntry& entry, const MountOptions& options) {
+  UniqueFd context(::fsopen(entry.type.c_str(), FSOPEN_CLOEXEC));
+  if (!context) return fail_errno(fmt::format("file system type \"{}\"", entry.type));
+  if (!entry.source.empty()) KATA_CHECK(configure(context.get(), "source=" + entry.source));
+  if ((options.attr_set & MOUNT_ATTR_RDONLY) != 0) KATA_CHECK(configure(context.get(), "ro"));
+  for (const auto& word : options.superblock) KATA_CHECK(configure(context.get(), word));
+  for (const auto& word : options.data) KATA_CHECK(configure(context.get(), word));
+  if (::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) < 0)
+    return fail_context(context.get(), "create");
+  UniqueFd mount(::fsmount(context.get(), FSMOUNT_CLOEXEC, options.attr_set));
+  if (!mount) return fail_context(context.get(), "fsmount");
+  return mount;
+}
+
+Result<UniqueFd> detached_bind(const MountEntry& entry, const MountOptions& options, int target) {
+  UniqueFd source(::open(entry.source.c_str(), O_PATH | O_CLOEXEC));
+  if (!source) return fail_errno(fmt::format("stat {}", entry.source));
+  struct stat source_info;
+  struct stat target_info;
+  if (::fstat(source.get(), &source_info) < 0 || ::fstat(target, &target_info) < 0)
+    return fail_errno(fmt::format("stat {}", entry.source));
+  if (S_ISDIR(source_info.st_mode) != S_ISDIR(target_info.st_mode))
+    return fail(Code::kInvalidArgument,
+                "not a directory: is a directory to be mounted on a file, or the other way round?");
+  bool recursive = options.bind_recursive || entry.type == "rbind";
+  KATA_TRY(auto mount, clone_mount(source.get(), recursive));
+  KATA_CHECK(set_mount_attributes(mount.get(), options.attr_set, options.attr_clear, false));
+  return mount;
+}
+
+Status apply_tree_options(int mount, const MountOptions& options) {
+  KATA_CHECK(
+      set_mount_attributes(mount, options.recursive_attr_set, options.recursive_attr_clear, true));
+  for (const auto& propagation : options.propagation)
+    KATA_CHECK(set_propagation(mount, propagation));
+  return {};
+}
+
+bool fits_fsconfig(const MountEntry& entry, const MountOptions& options) {
+  auto value_fits = [](const std::string& option) {
+    auto equals = option.find('=');
+    return equals == std::string::npos || option.size() - equals - 1 <= kMaxFsconfigValueBytes;
+  };
+  return entry.source.size() <= kMaxFsconfigValueBytes &&
+         std::ranges::all_of(options.data, value_fits);
+}
+
+/// With mount(2), for options that the newer calls cannot take.
+Status mount_long_data(const MountEntry& entry, const MountOptions& options, int target) {
+  if (options.recursive_attr_set != 0 || options.recursive_attr_clear != 0 ||
+      !options.propagation.empty())
+    return fail(Code::kUnimplemented,
+                "propagation and recursive flags beside options of more than {} bytes",
+                kMaxFsconfigValueBytes);
+  KATA_TRY(auto data, MountData::make(entry.type, options.data));
+  auto path = fmt::format("/proc/self/fd/{}", target);
+  if (::mount(entry.source.c_str(), path.c_str(), entry.type.c_str(),
+              mount_flags(options.attr_set, options.superblock), data.text().c_str()) < 0)
+    return fail_errno("mount");
+  return {};
+}
+
+Status try_mount_on(const MountEntry& entry, int target) {
+  auto options = parse_mount_options(entry.options);
+  if (!options.unsupported.empty())
+    return fail(Code::kUnimplemented, "option \"{}\" is not supported", options.unsupported);
+  std::optional<UniqueFd> mount;
+  if (asks_for_bind(entry, options)) {
+    KATA_TRY(mount, detached_bind(entry, options, target));
+  } else if (!fits_fsconfig(entry, options)) {
+    return mount_long_data(entry, options, target);
+  } else {
+    KATA_TRY(mount, detached_file_system(entry, options));
+  }
+  KATA_CHECK(apply_tree_options(mount->get(), options));
+  return attach_mount(mount->get(), target);
+}
+
+}  // namespace
+
+Status mount_on(const MountEntry& entry, int target) {
+  auto status = try_mount_on(entry, target);
+  if (!status)
+    return std::unexpected(status.error().with_stage(
+        fmt::format("mount {} {} on {}", entry.type, entry.source, entry.target)));
+  return {};
+}
+
+Status mount(const MountEntry& entry) {
+  UniqueFd target(::open(entry.target.c_str(), O_PATH | O_CLOEXEC));
+  if (!target) return fail_errno(fmt::format("mount target {}", entry.target));
+  return mount_on(entry, target.get());
+}
+
+Status mount_all(std::span<const MountEntry> entries) {
+  CleanupStack cleanup;
+  for (const auto& entry : entries) {
+    KATA_CHECK(mount(entry));
+    // A failure to undo must not hide the failure that is being reported.
+    cleanup.add([&entry] { (void)unmount(entry.target, true); });
+  }
+  cleanup.release();
+  return {};
+}
+
+Result<UniqueFd> clone_mount(int source, bool recursive) {
+  unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH;
+  UniqueFd mount(::open_tree(source, "", recursive ? flags | AT_RECURSIVE : flags));
+  if (!mount) return fail_errno("open_tree");
+  return mount;
+}
+
+Status attach_mount(int mount, int target) {
+  if (::move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+    return fail_errno("move_mount");
+  return {};
+}
+
+Status set_mount_attributes(int fd, uint64_t set, uint64_t clear, bool recursive) {
+  if (set == 0 && clear == 0) return {};
+  mount_attr attr = {};
+  attr.attr_set = set;
+  attr.attr_clr = clear;
+  if (::mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof attr) <
+      0)
+    return fail_errno("mount_setattr");
+  return {};
+}
+
+Status set_propagation(int fd, MountOptions::Propagation propagation) {
+  mount_attr attr = {};
+  attr.propagation = propagation.type;
+  if (::mount_setattr(fd, "", AT_EMPTY_PATH | (propagation.recursive ? AT_RECURSIVE : 0), &attr,
+                      sizeof attr) < 0)
+    return fail_errno("mount propagation");
+  return {};
+}
+
+Status unmount(const std::filesystem::path& target, bool detach) {
+  if (::umount2(target.c_str(), UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) < 0) {
+    // The kernel's word for "no mount point".
+    int error_number = errno == EINVAL ? ENOENT : errno;
+    return fail_errno(fmt::format("unmount {}", target.string()), error_number);
+  }
+  return {};
+}
+
+Status unmount_all_at(const std::filesystem::path& target) {
+  for (;;) {
+    auto status = unmount(target);
+    if (!status && status.error().code() == Code::kNotFound) return {};
+    KATA_CHECK(status);
+  }
+}
+
+}  // namespace kata::sys
