@@ -1,0 +1,145 @@
+"""tools/test: installs what the tests need, builds, runs them and sums them up."""
+
+import argparse
+import json
+import os
+import re
+import sys
+import xml.etree.ElementTree
+from dataclasses import dataclass
+
+import packages
+import project
+from progress import Progress
+
+SUITES = ("unit", "integration", "e2e")
+PYTHON_UNIT_TESTS = (project.TOP / "guest-image", project.TOP / "tools")
+OUTPUT_TAIL_LINES = 40
+# How Catch2 2.x sums up an executable.
+CATCH_PASSED = re.compile(r"All tests passed \(\d+ assertions? in (\d+) test cases?\)")
+CATCH_FAILED = re.compile(r"test cases: (\d+) \|(?: (\d+) passed \|)? (\d+) failed")
+
+
+@dataclass
+class Totals:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self):
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="tools/test", description=__doc__.partition(": ")[2])
+    parser.add_argument("suite", nargs="?", default="all", choices=(*SUITES, "all"))
+    suite = parser.parse_args().suite
+    suites = SUITES if suite == "all" else (suite,)
+    require_root(suites)
+
+    progress = Progress("test", project.LOGS)
+    prepare(progress, suites)
+    totals = Totals()
+    if "unit" in suites:
+        totals.add(run_checks(progress))
+        totals.add(run_meson(progress, "unit"))
+        totals.add(run_pytest(progress, "unit of the tools", *PYTHON_UNIT_TESTS))
+    if "integration" in suites:
+        totals.add(run_meson(progress, "integration"))
+    if "e2e" in suites:
+        totals.add(run_pytest(progress, "e2e", project.TOP / "tests/e2e"))
+    progress.finish()
+    print(totals, flush=True)
+    sys.exit(1 if totals.failed else 0)
+
+
+def require_root(suites):
+    if os.geteuid() != 0 and set(suites) != {"unit"}:
+        sys.exit("tools/test: integration and e2e tests have to run as root (VMs, mounts, "
+                 "containerd); 'tools/test unit' does not")
+
+
+def prepare(progress, suites):
+    with progress.stage("packages", failures=(packages.PackagesMissing,)) as stage:
+        packages.install(stage.run, "build", "run", "test")
+    with progress.stage("configure") as stage:
+        project.configure(stage)
+    with progress.stage("build") as stage:
+        project.compile_targets(stage)
+    if set(suites) != {"unit"}:
+        with progress.stage("guest image") as stage:
+            project.build_guest_image(stage)
+
+
+def run_checks(progress):
+    totals = Totals()
+    for name, command in (("layers", [project.TOP / "tools/check-layers"]),
+                          ("format", [project.TOP / "tools/format", "--check"])):
+        with progress.stage(name) as stage:
+            failed = stage.run(command, check=False, echo=True) != 0
+        totals.add(Totals(passed=int(not failed), failed=int(failed)))
+    return totals
+
+
+def run_meson(progress, suite):
+    log = project.BUILD / f"meson-logs/testlog-{suite}.json"
+    log.unlink(missing_ok=True)
+    with progress.stage(suite) as stage:
+        status = stage.run(["meson", "test", "-C", project.BUILD, "--no-rebuild", "--suite", suite,
+                            "--logbase", f"testlog-{suite}"], check=False, echo=True,
+                           env={**os.environ, "KATA_GUEST_DIR": str(project.GUEST)})
+    totals = Totals()
+    if log.exists():
+        for line in log.read_text().splitlines():
+            totals.add(meson_result(json.loads(line)))
+    # Meson can fail without a failed test: no such suite, a broken build directory.
+    if status != 0 and totals.failed == 0:
+        totals.failed = 1
+    return totals
+
+
+def meson_result(test):
+    """The test cases of one executable; one that is not of Catch2 counts as one."""
+    output = (test.get("stdout") or "") + (test.get("stderr") or "")
+    if test["result"] == "SKIP":
+        return Totals(skipped=1)
+    if test["result"] == "OK":
+        counted = CATCH_PASSED.search(output)
+        return Totals(passed=int(counted.group(1)) if counted else 1)
+    print(f"\n{test['name']}: {test['result']}", *output.splitlines()[-OUTPUT_TAIL_LINES:],
+          sep="\n  ", flush=True)
+    counted = CATCH_FAILED.search(output)
+    if not counted:
+        return Totals(failed=1)
+    return Totals(passed=int(counted.group(2) or 0), failed=int(counted.group(3)))
+
+
+def run_pytest(progress, name, *paths):
+    report = project.LOGS / f"{name.replace(' ', '-')}.xml"
+    report.unlink(missing_ok=True)
+    with progress.stage(name) as stage:
+        status = stage.run(["/usr/bin/python3", "-B", "-m", "pytest", "-v", "--tb=short",
+                            "-p", "no:cacheprovider", f"--junitxml={report}", *paths],
+                           check=False, echo=True, cwd=project.TOP)
+    totals = pytest_result(report) if report.exists() else Totals()
+    if status != 0 and totals.failed == 0:
+        totals.failed = 1
+    return totals
+
+
+def pytest_result(report):
+    totals = Totals()
+    for suite in xml.etree.ElementTree.parse(report).getroot().iter("testsuite"):
+        failed = int(suite.get("failures")) + int(suite.get("errors"))
+        skipped = int(suite.get("skipped"))
+        totals.add(Totals(int(suite.get("tests")) - failed - skipped, failed, skipped))
+    return totals
+
+
+if __name__ == "__main__":
+    main()
