@@ -1,0 +1,50 @@
+// Server side of one connection: requests to handlers, answers to the channel. Private to server.cc.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include <boost/asio/steady_timer.hpp>
+
+#include "common/sys/async.h"
+#include "shim/ttrpc/channel.h"
+#include "shim/ttrpc/server.h"
+
+namespace kata::ttrpc {
+
+/// Service, then method.
+using Methods = std::map<std::string, std::map<std::string, Handler, std::less<>>, std::less<>>;
+
+/// Owned by shared_ptr: a handler that outlives the connection still holds it.
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(Socket socket, std::shared_ptr<const Methods> methods, ServerLimits limits);
+
+  /// Serves until the connection ends.
+  asio::awaitable<void> run();
+  void close() { channel_->close(); }
+  Channel& channel() { return *channel_; }
+
+ private:
+  struct Call;
+
+  asio::awaitable<void> wait_for_room();
+  void take(Frame frame);
+  void take_request(const Frame& frame);
+  void start(uint32_t stream_id, const Handler& handler, std::string payload,
+             int64_t timeout_nanoseconds);
+  void answer(Call& call, Result<std::string> outcome);
+  void answer_error(uint32_t stream_id, const Error& error);
+
+  std::shared_ptr<Channel> channel_;
+  std::shared_ptr<const Methods> methods_;
+  ServerLimits limits_;
+  asio::any_io_executor executor_;
+  uint32_t last_stream_id_ = 0;
+  size_t running_ = 0;
+  asio::steady_timer finished_;  // cancelled whenever running_ shrinks
+};
+
+}  // namespace kata::ttrpc

@@ -1,0 +1,60 @@
+// ttrpc server on a unix socket (github.com/containerd/ttrpc, PROTOCOL.md: unary requests).
+//
+// Requests of a connection run at the same time; each is answered when its handler completes, in
+// whatever order. What the protocol lets a client do wrong is answered as the Go implementation
+// does: an oversized message with ResourceExhausted, a request that cannot be decoded or a reused
+// or even stream id with InvalidArgument, an unknown service or method with Unimplemented. Bytes
+// that are no frames at all end the connection.
+//
+// Deadlines: a request with a timeout is answered DeadlineExceeded when it has passed. The handler
+// is not interrupted, it runs to its end and its answer is dropped; the same holds when the
+// connection ends first. Handlers therefore never see a half-done operation abandoned.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/base/unique_fd.h"
+#include "common/sys/async.h"
+
+namespace kata::ttrpc {
+
+/// Takes the request's payload and answers the response's. An Error becomes the call's status, its
+/// code unchanged.
+using Handler = std::function<Async<std::string>(std::string payload)>;
+
+struct ServerLimits {
+  /// Requests of one connection that are being handled; further ones wait in the socket.
+  size_t running_requests = 1024;
+  /// Replies of one connection that its client has not read; above it no request is read from it.
+  size_t queued_reply_bytes = 8 * 1024 * 1024;
+};
+
+/// Used on one executor. Destroying it closes everything; handlers in flight still run to their
+/// end, so what they use must live as long as the executor runs.
+class Server {
+ public:
+  explicit Server(asio::any_io_executor executor, ServerLimits limits = {});
+  ~Server();
+
+  /// Before serve(). A name that is taken is replaced.
+  void add_method(std::string service, std::string method, Handler handler);
+
+  /// Accepts on a listening unix socket. Peers of another user than this process's are refused.
+  Status serve(UniqueFd listener);
+
+  /// No further connection is accepted and the listening socket is closed.
+  void stop_accepting();
+
+  /// Completes when every reply that is queued now has been taken by its client, or after `limit`.
+  asio::awaitable<void> flush(std::chrono::milliseconds limit);
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace kata::ttrpc
