@@ -160,7 +160,8 @@ class PrivateContainerd:
                                 env=self._environment, check=False, **{**options, **run_options})
         if check and result.returncode != 0:
             raise ContainerdError(f"ctr {' '.join(map(str, args))} ended with status "
-                                  f"{result.returncode}: {str(result.stderr or '').strip()}")
+                                  f"{result.returncode}: {str(result.stderr or '').strip()} "
+                                  f"(containerd's log: {self.log_path})")
         return result
 
     def import_image(self, archive, namespace="default"):

@@ -120,6 +120,7 @@ class Stage:
                 self._log.write(chunk)
                 *lines, partial = (partial + chunk).replace(b"\r", b"\n").split(b"\n")
                 self._display([line.decode(errors="replace") for line in lines if line], echo)
+        self._display([partial.decode(errors="replace")] if partial else [], echo)
         self._log.flush()
 
     def _display(self, lines, echo):

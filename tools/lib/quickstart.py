@@ -64,12 +64,16 @@ def run_container(progress, reference):
         with progress.stage("import", failures):
             containerd.import_image(archive)
         with progress.stage("container", failures):
-            return containerd.ctr(
+            guest = containerd.ctr(
                 "run", "--rm", "--snapshotter", containerd.snapshotters()[0],
                 "--runtime", "io.containerd.kata.v2", name, CONTAINER, "uname", "-r").stdout.strip()
-    finally:
-        with progress.stage("stop", failures):
-            containerd.stop()
+    except BaseException:
+        # Without a stage of its own: the report of what failed stays the last on the screen.
+        containerd.stop()
+        raise
+    with progress.stage("stop", failures):
+        containerd.stop()
+    return guest
 
 
 def fetch_image(stage, reference):

@@ -92,7 +92,7 @@ def run_meson(progress, suite):
     with progress.stage(suite) as stage:
         status = stage.run(["meson", "test", "-C", project.BUILD, "--no-rebuild", "--suite", suite,
                             "--logbase", f"testlog-{suite}"], check=False, echo=True,
-                           env={**os.environ, "KATA_GUEST_DIR": str(project.GUEST)})
+                           env={**os.environ, "KATA_TEST_GUEST_DIR": str(project.GUEST)})
     totals = Totals()
     if log.exists():
         for line in log.read_text().splitlines():
