@@ -20,7 +20,8 @@ import time
 
 LOG_TAIL_LINES = 25
 HEARTBEAT_S = 30
-NAME_COLUMNS = 28
+NAME_COLUMNS = 20
+LINE_COLUMNS = 90
 
 
 class CommandFailed(Exception):
@@ -72,6 +73,8 @@ class Stage:
         self._log = log
         self._began = began
         self._terminal = sys.stdout.isatty()
+        self._last_line = ""
+        self._heartbeat_due = began + HEARTBEAT_S
         if self._terminal:
             self.show("...")
 
@@ -111,29 +114,33 @@ class Stage:
         with selectors.DefaultSelector() as selector:
             selector.register(output, selectors.EVENT_READ)
             while True:
-                if not selector.select(HEARTBEAT_S):
-                    self._heartbeat(partial)
+                if not selector.select(max(0.0, self._heartbeat_due - time.monotonic())):
+                    self._heartbeat()
                     continue
                 chunk = os.read(output.fileno(), 1 << 16)
                 if not chunk:
                     break
                 self._log.write(chunk)
                 *lines, partial = (partial + chunk).replace(b"\r", b"\n").split(b"\n")
-                self._display([line.decode(errors="replace") for line in lines if line], echo)
-        self._display([partial.decode(errors="replace")] if partial else [], echo)
+                self._display(lines, echo)
+        self._display([partial], echo)
         self._log.flush()
 
     def _display(self, lines, echo):
-        if not lines:
+        shown = [line.decode(errors="replace") for line in lines if line]
+        if not shown:
             return
+        self._last_line = shown[-1]
         if echo:
-            print(*(("\r\033[K" if self._terminal else "") + f"  {line}" for line in lines),
+            print(*(("\r\033[K" if self._terminal else "") + f"  {line}" for line in shown),
                   sep="\n", flush=True)
+            self._heartbeat_due = time.monotonic() + HEARTBEAT_S
         elif self._terminal:
-            elapsed = time.monotonic() - self._began
-            self.show(f"{elapsed:6.0f} s  {lines[-1]}")
+            self.show(f"{time.monotonic() - self._began:6.0f} s  {self._last_line}")
+        elif time.monotonic() >= self._heartbeat_due:
+            self._heartbeat()
 
-    def _heartbeat(self, partial):
-        if not self._terminal:
-            self.show(f"running for {time.monotonic() - self._began:.0f} s "
-                      f"{partial.decode(errors='replace')[:60]}".rstrip())
+    def _heartbeat(self):
+        """Where nothing rewrites the line, a sign of life now and then."""
+        self._heartbeat_due = time.monotonic() + HEARTBEAT_S
+        self.show(f"{time.monotonic() - self._began:6.0f} s  {self._last_line[:LINE_COLUMNS]}".rstrip())

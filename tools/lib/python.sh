@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the tools: runs the Python program of the same name in tools/lib. A fresh Debian has no
 # Python, so that one package is installed from here.
 
