@@ -1,0 +1,199 @@
+"""Fixtures of the end-to-end suite: one private containerd for the session, a client for each
+runtime, and the check that every test leaves the host as it was. See docs/testing.md."""
+
+import functools
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tools/lib"))
+
+# pylint: disable=wrong-import-position
+from oci_image import build_busybox_image
+from private_containerd import PrivateContainerd
+from support.client import NAMESPACE, Client
+from support.events import EventStream
+from support.images import with_config
+from support.kata import KataBuild, KataConfig
+from support.leaks import LeakCheck
+
+TEST_DEADLINE_S = 120
+CLEAN_DEADLINE_S = 20
+LOG_LINES_SHOWN = 200
+RUNC_TYPE = "io.containerd.runc.v2"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--build", type=Path, default=REPOSITORY / "build",
+                     help="Meson build directory with shim and guest image (default: build)")
+    parser.addoption("--runtime", choices=("both", "runc", "kata"), default="both",
+                     help="run only the tests of one runtime; runc needs nothing built")
+    parser.addoption("--kata-type", default="io.containerd.kata.v2",
+                     help="containerd runtime in the role of ours, to test the tests")
+
+
+def pytest_collection_modifyitems(config, items):
+    """--runtime: what needs the other one is deselected."""
+    wanted = config.getoption("--runtime")
+    if wanted == "both":
+        return
+    chosen = [item for item in items if _runtimes_of(item) == {wanted}]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def _runtimes_of(item):
+    named = {"runc", "kata", "kata_config"} & set(item.fixturenames)
+    runtimes = {"kata" if name == "kata_config" else name for name in named}
+    if "client" in item.fixturenames:
+        runtimes.add(item.callspec.params["client"])
+    return runtimes
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """Nothing waits for ever: SIGALRM ends a test that is past its deadline."""
+    marker = item.get_closest_marker("deadline")
+    seconds = marker.args[0] if marker else TEST_DEADLINE_S
+
+    def expired(*_):
+        raise TimeoutError(f"the test has not ended after {seconds} s")
+
+    previous = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, previous)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failure shows what containerd, and through it the shim, logged meanwhile."""
+    report = (yield).get_result()
+    item.failed_before_teardown = report.failed or getattr(item, "failed_before_teardown", False)
+    log = getattr(item, "log_window", None)
+    if report.failed and log:
+        report.sections.append(("containerd log during the test", log.read()))
+
+
+class LogWindow:
+    """The lines that containerd's log has gained since now."""
+
+    def __init__(self, path):
+        self._path = path
+        self._begin = path.stat().st_size
+
+    def read(self):
+        with open(self._path, "rb") as log:
+            log.seek(self._begin)
+            lines = log.read().decode(errors="replace").splitlines()
+        # Requests of the leak check and the garbage collector's reports say nothing of the test.
+        lines = [line for line in lines if "garbage collected" not in line]
+        return "\n".join(lines[-LOG_LINES_SHOWN:])
+
+
+@pytest.fixture(scope="session")
+def session_directory():
+    """Short, because Unix sockets live below it."""
+    if os.geteuid() != 0:
+        pytest.exit("the end-to-end tests start containers: run them as root", 2)
+    directory = Path(tempfile.mkdtemp(prefix="kata-e2e-", dir="/tmp"))
+    yield directory
+    mounts = Path("/proc/self/mountinfo").read_text()
+    assert f"{directory}/" not in mounts, f"not removed, because mounts are left below {directory}"
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def image_archive(session_directory):
+    return build_busybox_image(session_directory / "busybox.tar")
+
+
+@pytest.fixture(scope="session")
+def image_for_user(containerd, image_archive, session_directory):
+    """image_for_user("nobody"): the name of the image with this user, imported."""
+    def make(user):
+        name = f"localhost/busybox-user:{re.sub('[^a-z0-9]', '-', user)}"
+        archive = with_config(image_archive, session_directory / "variant.tar", name, User=user)
+        containerd.import_image(archive, namespace=NAMESPACE)
+        return name
+    return functools.cache(make)
+
+
+@pytest.fixture(scope="session")
+def session_config(session_directory, pytestconfig):
+    build = KataBuild(pytestconfig.getoption("--build").resolve())
+    return KataConfig(session_directory / "configuration.toml", session_directory / "k", build)
+
+
+@pytest.fixture(scope="session")
+def containerd(session_directory, session_config, image_archive, pytestconfig):
+    build = KataBuild(pytestconfig.getoption("--build").resolve())
+    with PrivateContainerd(session_directory / "c", path_prefix=build.shim_directory,
+                           conf_file=session_config.path) as running:
+        running.import_image(image_archive, namespace=NAMESPACE)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def events(containerd):
+    stream = EventStream(containerd, NAMESPACE)
+    yield stream
+    stream.close()
+
+
+@pytest.fixture(scope="session")
+def leaks(session_directory, containerd, events, session_config):
+    return LeakCheck(session_directory, containerd, events, session_config.state_root)
+
+
+@pytest.fixture(autouse=True)
+def leak_check(request, containerd, leaks):
+    """Every test leaves nothing on the host. A test that failed is cleaned up after instead."""
+    request.node.log_window = LogWindow(containerd.log_path)
+    leaks.begin()
+    yield
+    left = leaks.wait_clean(1 if request.node.failed_before_teardown else CLEAN_DEADLINE_S)
+    if left:
+        leaks.clean_by_force()
+    if left and not request.node.failed_before_teardown:
+        pytest.fail("left on the host:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture
+def runc(leak_check, containerd):
+    client = Client(containerd, "runc", RUNC_TYPE)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def kata(leak_check, containerd, pytestconfig):
+    kata_type = pytestconfig.getoption("--kata-type")
+    build = KataBuild(pytestconfig.getoption("--build").resolve())
+    if kata_type != RUNC_TYPE and build.missing():
+        pytest.fail(f"not built: {', '.join(build.missing())}; build first, name the directory by "
+                    "--build, or run only runc's rows by --runtime runc", pytrace=False)
+    client = Client(containerd, "kata", kata_type)
+    yield client
+    client.close()
+
+
+@pytest.fixture(params=["runc", "kata"])
+def client(request):
+    """The rows that hold for both runtimes: what runc does is what is expected of ours."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def kata_config(leak_check, session_config):
+    """Settings of our runtime for one test: kata_config.change(hypervisor={…})."""
+    yield session_config
+    session_config.reset()

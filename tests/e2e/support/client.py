@@ -1,0 +1,165 @@
+"""ctr, bound to one runtime: what a user of containerd does."""
+
+import os
+import select
+import shlex
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+
+from oci_image import BUSYBOX_IMAGE
+
+NAMESPACE = "e2e"
+# A boot under TCG takes about 5 s; with two others at the same time, and on a slow day, 20.
+CALL_DEADLINE_S = 60
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command of a client ended. Printed by a failing assertion."""
+    command: tuple
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self):
+        return self.stdout.decode(errors="replace")
+
+    @property
+    def error(self):
+        return self.stderr.decode(errors="replace")
+
+    def __str__(self):
+        return (f"$ {shlex.join(self.command)}\nstatus {self.status}\n"
+                f"stdout: {_clipped(self.text)}\nstderr: {_clipped(self.error)}")
+
+
+class Client:
+    """Ids given out by new_id() are unique in the session; everything else is ctr's."""
+
+    _ids_given = 0
+
+    def __init__(self, containerd, runtime_name, runtime_type):
+        self.containerd = containerd
+        self.name = runtime_name
+        self._type = runtime_type
+        self._background = []
+
+    def new_id(self):
+        Client._ids_given += 1
+        return f"{self.name}-{os.getpid()}-{Client._ids_given}"
+
+    def ctr(self, *args, input=None, deadline_s=CALL_DEADLINE_S):
+        """Any command of ctr, to its end. TimeoutExpired when it does not end."""
+        done = self.containerd.ctr(*args, namespace=NAMESPACE, check=False, timeout=deadline_s,
+                                   text=False, **({} if input is None else {"input": input}))
+        return Outcome(("ctr", *map(str, args)), done.returncode, done.stdout, done.stderr)
+
+    def run(self, *command, flags=(), image=BUSYBOX_IMAGE, container=None, input=None,
+            deadline_s=CALL_DEADLINE_S):
+        """ctr run --rm: the container's exit code is the status."""
+        return self.ctr(*self._run_args(("--rm", *flags), image, container, command), input=input,
+                        deadline_s=deadline_s)
+
+    def sh(self, script, **options):
+        """run() of a shell script."""
+        return self.run("sh", "-c", script, **options)
+
+    def run_spec(self, spec_file, container=None):
+        """ctr run --rm --config: the specification names command and root directory."""
+        return self.ctr("run", "--rm", "--runtime", self._type, "--config", spec_file,
+                        container or self.new_id())
+
+    def start(self, *command, flags=()):
+        """ctr run --detach: the id of a running container, which the test removes."""
+        container = self.new_id()
+        outcome = self.ctr(*self._run_args(("--detach", *flags), BUSYBOX_IMAGE, container, command))
+        assert outcome.status == 0, outcome
+        return container
+
+    def remove(self, container):
+        """Ends the task, if there is one, and forgets the container and its snapshot."""
+        self.ctr("tasks", "rm", "-f", container)
+        removed = self.ctr("containers", "rm", container)
+        assert removed.status == 0, removed
+
+    def session(self, *command, flags=()):
+        """ctr run --rm in the background, with pipes at its stdio. For `with`."""
+        container = self.new_id()
+        session = Session(container, self.containerd.ctr_argv(
+            *self._run_args(("--rm", *flags), BUSYBOX_IMAGE, container, command),
+            namespace=NAMESPACE))
+        self._background.append(session)
+        return session
+
+    def create_args(self, container, command):
+        return ("containers", "create", "--runtime", self._type, BUSYBOX_IMAGE, container, "--",
+                *command)
+
+    def task_rows(self):
+        """(id, pid, status) of `ctr tasks ls`."""
+        rows = self.ctr("tasks", "ls").text.splitlines()[1:]
+        return [(fields[0], int(fields[1]), fields[2]) for fields in map(str.split, rows)]
+
+    def close(self):
+        for session in self._background:
+            session.abandon()
+
+    def _run_args(self, flags, image, container, command):
+        return ("run", "--runtime", self._type, *flags, image, container or self.new_id(), *command)
+
+
+class Session:
+    """A `ctr run` that goes on while the test looks at the host."""
+
+    def __init__(self, container, argv):
+        self.container = container
+        self._argv = argv
+        self._stderr = tempfile.TemporaryFile()
+        self._output = b""
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self._stderr)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.abandon()
+
+    def read_until(self, line, deadline_s=CALL_DEADLINE_S):
+        """The lines of stdout before `line`. AssertionError when the output ends or stops first."""
+        end = time.monotonic() + deadline_s
+        marker = f"{line}\n".encode()
+        while marker not in self._output:
+            remaining = end - time.monotonic()
+            ready = remaining > 0 and select.select([self.process.stdout], [], [], remaining)[0]
+            chunk = os.read(self.process.stdout.fileno(), 65536) if ready else b""
+            assert chunk, f"no line {line!r} within {deadline_s} s; {self._so_far()}"
+            self._output += chunk
+        before, self._output = self._output.split(marker, 1)
+        return before.decode(errors="replace").splitlines()
+
+    def finish(self, deadline_s=CALL_DEADLINE_S):
+        """Closes stdin and waits for the end; stdout holds what read_until() has not taken."""
+        rest, _ = self.process.communicate(timeout=deadline_s)
+        return Outcome(tuple(self._argv), self.process.returncode, self._output + rest,
+                       self._errors())
+
+    def abandon(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def _so_far(self):
+        return f"stdout: {_clipped(self._output.decode(errors='replace'))}\n" \
+               f"stderr: {_clipped(self._errors().decode(errors='replace'))}"
+
+    def _errors(self):
+        self._stderr.seek(0)
+        return self._stderr.read()
+
+
+def _clipped(text, limit=4000):
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"

@@ -1,0 +1,81 @@
+"""What the tests set up for our runtime: its configuration, and initramfs images that fail."""
+
+import json
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from oci_image import BUSYBOX
+
+
+@dataclass(frozen=True)
+class KataBuild:
+    """Where a Meson build directory holds the pieces."""
+    directory: Path
+
+    @property
+    def shim_directory(self):
+        return self.directory / "shim/command"
+
+    @property
+    def kernel(self):
+        return self.directory / "guest/vmlinux"
+
+    @property
+    def initrd(self):
+        return self.directory / "guest/kata-initrd.img"
+
+    def missing(self):
+        needed = (self.shim_directory / "containerd-shim-kata-v2", self.kernel, self.initrd)
+        return [str(path) for path in needed if not path.exists()]
+
+
+class KataConfig:
+    """The configuration.toml that containerd's environment names. Shims read it when they start."""
+
+    def __init__(self, path, state_root, build):
+        self.path = path
+        self.state_root = state_root
+        self._defaults = {
+            "hypervisor.qemu": {"kernel": str(build.kernel), "initrd": str(build.initrd)},
+            "agent.kata": {},
+            "runtime": {"state_root": str(state_root), "enable_debug": True},
+        }
+        self.reset()
+
+    def reset(self):
+        self._write(self._defaults)
+
+    def change(self, hypervisor=(), agent=(), runtime=()):
+        """The session's settings overlaid by these, until the end of the test."""
+        changes = {"hypervisor.qemu": hypervisor, "agent.kata": agent, "runtime": runtime}
+        self._write({table: {**values, **dict(changes[table])}
+                     for table, values in self._defaults.items()})
+
+    def _write(self, tables):
+        # JSON's strings, integers and booleans are TOML's.
+        lines = []
+        for table, values in tables.items():
+            lines.append(f"[{table}]")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        self.path.write_text("\n".join(lines) + "\n")
+
+
+def write_initrd(path, init_script):
+    """An initramfs whose /init is a busybox shell script."""
+    with open(path, "wb") as archive:
+        _add(archive, "bin", stat.S_IFDIR | 0o755)
+        _add(archive, "bin/busybox", stat.S_IFREG | 0o755, BUSYBOX.read_bytes())
+        _add(archive, "init", stat.S_IFREG | 0o755, f"#!/bin/busybox sh\n{init_script}\n".encode())
+        _add(archive, "TRAILER!!!", 0)
+    return path
+
+
+def _add(archive, name, mode, data=b""):
+    """One entry in the "newc" format (Linux: Documentation/driver-api/early-userspace/
+    buffer-format.rst): inode, mode, uid, gid, nlink, mtime, size, device and rdev as major and
+    minor, length of the name with its NUL, checksum; name and data padded to 4 bytes."""
+    fields = (0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
+    header = b"070701" + b"".join(b"%08x" % field for field in fields) + name.encode() + b"\0"
+    for part in (header, data):
+        archive.write(part + b"\0" * (-len(part) % 4))

@@ -1,0 +1,127 @@
+"""What a process sees of itself and around it: the same under ours as under runc, row by row."""
+
+import json
+
+import pytest
+
+from oci_image import BUSYBOX_IMAGE
+from support.images import unpack
+
+# row NAME COMMAND…: one row of the comparison. What a kernel or a VM decides is not in it: cgroup
+# paths, the root's file system type, files of /proc that only some kernels have.
+SCRIPT = r"""
+row() { echo "== $1"; shift; "$@" 2>&1; }
+status() { grep -E "^($1):" /proc/self/status; }
+env_sorted() { env | sort; }
+mounts() { awk '$5 ~ "^/(proc|dev|dev/pts|dev/shm|dev/mqueue|sys|run)$" {
+             print $5, $6, $(NF-2), $NF }' /proc/self/mountinfo | sort; }
+propagation() { awk '$5 == "/" { for (i = 7; $i != "-"; i++) print $i }' /proc/self/mountinfo; }
+devices() { cd /dev; for name in *; do [ $name = core ] || stat -c '%N %F %a %u:%g %t:%T' $name; done; }
+masked() { for path in /proc/acpi /proc/asound /proc/kcore /proc/keys /proc/latency_stats \
+             /proc/timer_list /proc/timer_stats /proc/sched_debug /sys/firmware /proc/scsi; do
+             if [ -d $path ]; then ls $path; elif [ -e $path ]; then cat $path; fi; done; }
+read_only() { for path in /proc/sys /proc/irq /proc/bus /proc/fs /proc/sysrq-trigger /sys /; do
+                [ -w $path ] && echo $path writable || echo $path read-only; done; }
+limits() { grep -E "Max ($LIMITS) " /proc/self/limits; }
+descriptors() { for fd in /proc/self/fd/*; do readlink $fd | sed 's/[0-9]//g'; done; }
+processes() { for directory in /proc/[0-9]*; do cat $directory/comm; done; }
+session() { awk '{ print $5, $6, $7 }' /proc/$$/stat; }
+row user id
+row status status 'Uid|Gid|Groups|Cap...|NoNewPrivs|Seccomp'
+row environment env_sorted
+row directory pwd
+row umask umask
+row hostname hostname
+row domain cat /proc/sys/kernel/domainname
+row pid echo $$
+row "pgid, session, terminal" session
+row processes processes
+row oom cat /proc/self/oom_score_adj
+row limits limits
+row mounts mounts
+row propagation propagation
+row devices devices
+row masked masked
+row read-only read_only
+row descriptors descriptors
+row arguments printf '<%s>' "$@"
+"""
+DEFAULT_LIMITS = "open files"
+
+
+def _rows(outcome):
+    assert outcome.status == 0, outcome
+    rows = {}
+    for line in outcome.text.splitlines():
+        if line.startswith("== "):
+            rows[name := line[3:]] = []
+        else:
+            rows[name].append(line)
+    return rows
+
+
+def _view(client, *, flags=(), image=BUSYBOX_IMAGE):
+    return _rows(client.run("sh", "-c", SCRIPT, "sh", "an argument", "",
+                            flags=["--env", f"LIMITS={DEFAULT_LIMITS}", *flags], image=image))
+
+
+VARIANTS = {
+    "default": [],
+    "options": ["--env", "GREETING=good morning", "--env", "EMPTY=", "--cwd", "/tmp/new/directory",
+                "--cap-add", "CAP_SYS_ADMIN", "--cap-drop", "CAP_CHOWN", "--allow-new-privs",
+                "--read-only"],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_flags(runc, kata, variant):
+    assert _view(kata, flags=VARIANTS[variant]) == _view(runc, flags=VARIANTS[variant])
+
+
+@pytest.mark.parametrize("user", ["nobody", "1234:5678"])
+def test_user_of_the_image(runc, kata, image_for_user, user):
+    image = image_for_user(user)
+    assert _view(kata, image=image) == _view(runc, image=image)
+
+
+def test_runc_shows_what_the_rows_are_about(runc):
+    """Pins the reference: rows that were empty in both would say nothing."""
+    rows = _view(runc, flags=VARIANTS["options"])
+    assert [name for name, lines in rows.items() if not lines] == ["propagation", "masked"]
+    assert "GREETING=good morning" in rows["environment"]
+    assert rows["directory"] == ["/tmp/new/directory"]
+    assert "NoNewPrivs:\t0" in rows["status"]
+
+
+@pytest.fixture
+def spec_file(runc, image_archive, tmp_path):
+    """A specification with what ctr has no flags for, made from ctr's own. Its root is a plain
+    directory: no snapshotter hands over any mount."""
+    container = runc.new_id()
+    runc.ctr(*runc.create_args(container, ("sh", "-c", SCRIPT)))
+    spec = json.loads(runc.ctr("containers", "info", "--spec", container).text)
+    runc.remove(container)
+    spec["root"] = {"path": str(unpack(image_archive, tmp_path / "root"))}
+    spec["hostname"] = "a-name-of-its-own"
+    process = spec["process"]
+    process["user"] = {"uid": 65534, "gid": 100, "umask": 0o27, "additionalGids": [7, 4242]}
+    process["env"] += ["LIMITS=open files|processes|core file size|stack size", "UTF8=grüße €"]
+    process["args"] = ["sh", "-c", SCRIPT, "sh", "two\nlines", "'\"$`\\", "ünï"]
+    process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 200, "hard": 300},
+                          {"type": "RLIMIT_NPROC", "soft": 500, "hard": 600},
+                          {"type": "RLIMIT_CORE", "soft": 0, "hard": 1 << 20},
+                          {"type": "RLIMIT_STACK", "soft": 1 << 20, "hard": 1 << 22}]
+    process["oomScoreAdj"] = 500
+    for name in ("bounding", "permitted", "effective", "inheritable", "ambient"):
+        process["capabilities"][name] = ["CAP_NET_BIND_SERVICE", "CAP_KILL"]
+    spec["linux"]["maskedPaths"].append("/etc/group")
+    spec["linux"]["readonlyPaths"].append("/tmp")
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(spec))
+    return path
+
+
+def test_specification(runc, kata, spec_file):
+    expected = _rows(runc.run_spec(spec_file))
+    assert expected["hostname"] == ["a-name-of-its-own"]
+    assert _rows(kata.run_spec(spec_file)) == expected
