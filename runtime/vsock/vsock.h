@@ -20,7 +20,8 @@ class Backend {
   virtual const hypervisor::Device& device() const = 0;
 
   /// Connects to `port` in the guest: a connected, non-blocking stream socket.
-  /// Unavailable: nobody listens there, or the VM is gone. DeadlineExceeded: no answer from the guest.
+  /// Unavailable: nobody listens there, or the VM is gone. DeadlineExceeded: no answer from the
+  /// guest.
   virtual Async<UniqueFd> dial(uint32_t port) = 0;
 
   /// Listens for connections that the guest makes to `port` of CID 2: a listening, non-blocking
@@ -35,8 +36,8 @@ class Backend {
 
 /// Our own vhost-user vsock device on a thread of this process. Creates, in `run_dir` (0700, short
 /// path): vhost-vsock.sock (QEMU connects), vsock.sock (CONNECT <port> convention of Firecracker's
-/// and Cloud Hypervisor's hybrid vsock) and, per listen(), vsock.sock_<port>. All are removed by the
-/// destructor, which also stops the thread.
+/// and Cloud Hypervisor's hybrid vsock) and, per listen(), vsock.sock_<port>. All are removed by
+/// the destructor, which also stops the thread.
 Result<std::unique_ptr<Backend>> open_vhost_user(asio::any_io_executor executor,
                                                  const std::filesystem::path& run_dir);
 
