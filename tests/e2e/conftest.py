@@ -22,7 +22,7 @@ from support.client import NAMESPACE, Client
 from support.events import EventStream
 from support.images import with_config
 from support.kata import KataBuild, KataConfig
-from support.leaks import LeakCheck
+from support.leaks import LeakCheck, remove_namespace_cgroups
 
 TEST_DEADLINE_S = 120
 CLEAN_DEADLINE_S = 20
@@ -109,6 +109,7 @@ def session_directory():
     mounts = Path("/proc/self/mountinfo").read_text()
     assert f"{directory}/" not in mounts, f"not removed, because mounts are left below {directory}"
     shutil.rmtree(directory)
+    remove_namespace_cgroups()
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,9 @@ VM_EXIT_DEADLINE_S = 2
 BOOT_DEADLINE_S = 60
 
 
-def _ours(leaks, program):
-    return [process for process in leaks.processes() if process.program.startswith(program)]
-
-
-def _only(leaks, program):
-    found = _ours(leaks, program)
-    assert len(found) == 1, f"{program}: {found} of {leaks.processes()}"
-    return found[0]
-
-
 def test_qemu_killed(kata, events, leaks, record_property):
     container = kata.start("sleep", "1000")
-    killed_at = processes.kill(_only(leaks, "qemu-system"))
+    killed_at = processes.kill(leaks.only("qemu-system"))
     ended = events.wait_for("/tasks/exit", container, EXIT_DEADLINE_S)
     record_property("exit_event_s", round(ended.seen_at - killed_at, 3))
     assert ended.seen_at - killed_at < VM_EXIT_DEADLINE_S
@@ -35,7 +25,7 @@ def test_qemu_killed(kata, events, leaks, record_property):
 def test_qemu_killed_under_an_attached_client(kata, leaks):
     with kata.session("sh", "-c", "echo up; read unused || :") as session:
         session.read_until("up")
-        processes.kill(_only(leaks, "qemu-system"))
+        processes.kill(leaks.only("qemu-system"))
         outcome = session.finish()
     assert outcome.status not in (0, None), outcome
 
@@ -43,7 +33,7 @@ def test_qemu_killed_under_an_attached_client(kata, leaks):
 def test_virtiofsd_killed(kata, leaks):
     """The container's files are gone, the container can still be ended."""
     container = kata.start("sleep", "1000")
-    for process in _ours(leaks, "virtiofsd"):
+    for process in leaks.programs("virtiofsd"):
         processes.kill(process)
     kata.ctr("tasks", "kill", "-s", "SIGKILL", container)
     kata.remove(container)
@@ -51,7 +41,7 @@ def test_virtiofsd_killed(kata, leaks):
 
 def test_shim_killed(client, events, leaks):
     container = client.start("sleep", "1000")
-    processes.kill(_only(leaks, "containerd-shim"))
+    processes.kill(leaks.only("containerd-shim"))
     ended = events.wait_for("/tasks/exit", container, EXIT_DEADLINE_S)
     assert ended.payload["exit_status"] == 128 + 9
     client.remove(container)
@@ -78,7 +68,7 @@ def test_shim_killed_during_boot(kata, leaks, stage):
     """The shim dies as soon as it, virtiofsd or QEMU has started."""
     with kata.session("sh", "-c", "echo up") as session:
         _wait_for_process(leaks, stage, session)
-        processes.kill(_only(leaks, "containerd-shim"))
+        processes.kill(leaks.only("containerd-shim"))
         outcome = session.finish()
     assert outcome.status == 1, outcome
     # What ctr was to remove after the run it left: its create failed.
@@ -91,7 +81,7 @@ def _wait_for_process(leaks, program, session):
         wakeups.watch_process(session.process.pid)
         while True:
             leaks.watch(wakeups)
-            if _ours(leaks, program):
+            if leaks.programs(program):
                 return
             waited = wakeups.wait(BOOT_DEADLINE_S) and session.process.poll() is None
             assert waited, f"no {program} was seen; {session.finish(deadline_s=1)}"

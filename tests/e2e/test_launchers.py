@@ -1,11 +1,37 @@
 """The same container through each way of starting its VM."""
 
 import os
+from dataclasses import dataclass
 
 import pytest
 
-from support import processes
-from support.libvirtd import Libvirtd
+from support.libvirtd import Libvirtd, mount_namespace
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What tells the launchers apart, seen from the host while the container runs."""
+    by_libvirt: bool
+    namespace: str  # of mounts, QEMU's
+    shim_namespace: str
+
+
+@pytest.fixture
+def launch(kata, kata_config, leaks):
+    """launch(launcher=…): runs a container under these settings of the hypervisor."""
+    def run(**settings):
+        kata_config.change(hypervisor=settings)
+        with kata.session("sh", "-c", "uname -r; echo ready; read unused || exit 42") as session:
+            [kernel] = session.read_until("ready")
+            qemu, shim = leaks.only("qemu-system"), leaks.only("containerd-shim")
+            # libvirt hands every QEMU a master key; nobody else does.
+            seen = Launch(any("masterKey0" in argument for argument in qemu.argv),
+                          mount_namespace(qemu.pid), mount_namespace(shim.pid))
+            outcome = session.finish()
+        assert outcome.status == 42, outcome
+        assert kernel != os.uname().release
+        return seen
+    return run
 
 
 @pytest.fixture
@@ -14,38 +40,22 @@ def libvirtd(leak_check, session_directory):
         yield daemon
 
 
-def _run_and_look(kata, leaks):
-    """Runs a container: (whether libvirt started its QEMU, QEMU's mount namespace)."""
-    with kata.session("sh", "-c", "uname -r; echo ready; read unused || exit 42") as session:
-        [kernel] = session.read_until("ready")
-        [qemu] = [process for process in leaks.processes()
-                  if process.program.startswith("qemu-system")]
-        started_by_libvirt = any("masterKey0" in argument for argument in qemu.argv)
-        namespace = os.readlink(f"/proc/{qemu.pid}/ns/mnt")
-        outcome = session.finish()
-    assert outcome.status == 42, outcome
-    assert kernel != os.uname().release
-    return started_by_libvirt, namespace
+def test_direct(launch):
+    seen = launch(launcher="direct")
+    assert not seen.by_libvirt
+    assert seen.namespace == seen.shim_namespace
 
 
-def test_direct(kata, kata_config, leaks):
-    kata_config.change(hypervisor={"launcher": "direct"})
-    started_by_libvirt, _ = _run_and_look(kata, leaks)
-    assert not started_by_libvirt
+def test_libvirt_embedded(launch):
+    seen = launch(launcher="libvirt", libvirt_uri="qemu:///embed")
+    assert seen.by_libvirt
+    assert seen.namespace == seen.shim_namespace
 
 
-def test_libvirt_embedded(kata, kata_config, leaks):
-    kata_config.change(hypervisor={"launcher": "libvirt", "libvirt_uri": "qemu:///embed"})
-    started_by_libvirt, namespace = _run_and_look(kata, leaks)
-    assert started_by_libvirt
-    assert namespace == os.readlink("/proc/self/ns/mnt")
-
-
-def test_libvirt_system_daemon(kata, kata_config, leaks, libvirtd):
-    kata_config.change(hypervisor={"launcher": "libvirt", "libvirt_uri": libvirtd.uri})
-    started_by_libvirt, namespace = _run_and_look(kata, leaks)
-    assert started_by_libvirt
-    assert namespace == libvirtd.mount_namespace, "QEMU is not the daemon's"
+def test_libvirt_system_daemon(launch, libvirtd):
+    seen = launch(launcher="libvirt", libvirt_uri=libvirtd.uri)
+    assert seen.by_libvirt
+    assert seen.namespace == libvirtd.mount_namespace, "QEMU is not the daemon's child"
     assert libvirtd.domains() == []
 
 

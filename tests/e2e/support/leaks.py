@@ -7,7 +7,6 @@ namespace in a cgroup; its containerd's objects. So other users of the machine d
 
 import os
 import shutil
-import signal
 import time
 from pathlib import Path
 
@@ -65,15 +64,21 @@ class LeakCheck:
         return [process for process in processes.mentioning([self._directory], f"/{NAMESPACE}")
                 if process.pid not in harness]
 
+    def programs(self, name):
+        """Those of processes() whose executable's name begins so."""
+        return [process for process in self.processes() if process.program.startswith(name)]
+
+    def only(self, name):
+        found = self.programs(name)
+        assert len(found) == 1, f"{name}: {found} among {self.processes()}"
+        return found[0]
+
     def clean_by_force(self):
         """After a failed test, so that the next one starts clean."""
         self._containerd.remove_all_tasks()
         for process in self.processes():
-            try:
-                os.kill(process.pid, signal.SIGKILL)
-                processes.wait_gone(process.pid, 10)
-            except ProcessLookupError:
-                pass
+            processes.kill(process)
+            processes.wait_gone(process.pid, 10)
         for snapshotter in self._containerd.snapshotters():
             for key in self._active_snapshots(snapshotter):
                 self._ctr("snapshots", "--snapshotter", snapshotter, "rm", key)
@@ -163,8 +168,14 @@ def _unix_socket_names():
     return {row[7] for row in rows if len(row) == 8 and int(row[3], 16) & 0x10000}
 
 
+def remove_namespace_cgroups():
+    """At the end of the session: runc and containerd leave the parents."""
+    for cgroup in _namespace_cgroups():
+        os.rmdir(cgroup)
+
+
 def _namespace_cgroups():
-    """The session's parent cgroup in each hierarchy. It stays, as it does after runc."""
+    """The session's parent cgroup in each hierarchy."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     parents = [f"{fields[1]}/{NAMESPACE}" for fields in mounts
                if fields[2] in ("cgroup", "cgroup2")]

@@ -13,6 +13,8 @@ import time
 from .wakeups import Wakeups
 
 START_DEADLINE_S = 20
+# It ends only after it has probed QEMU, which takes long when it was just started.
+STOP_DEADLINE_S = 60
 DAEMON = "/usr/sbin/libvirtd"
 # What works without systemd; see docs/design.md, VM drivers.
 QEMU_CONF = """\
@@ -29,7 +31,13 @@ HIDDEN_DIRECTORIES = ("/etc/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", 
                       "/run/libvirt")
 
 
+def mount_namespace(pid):
+    return os.readlink(f"/proc/{pid}/ns/mnt")
+
+
 class Libvirtd:
+    """For `with`: entered when the daemon answers, left when it has ended."""
+
     def __init__(self, directory):
         self._directory = directory
         self._process = None
@@ -44,7 +52,7 @@ class Libvirtd:
 
     @property
     def mount_namespace(self):
-        return os.readlink(f"/proc/{self._process.pid}/ns/mnt")
+        return mount_namespace(self._process.pid)
 
     def __enter__(self):
         self._directory.mkdir(exist_ok=True)
@@ -72,7 +80,7 @@ class Libvirtd:
     def __exit__(self, *_):
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(START_DEADLINE_S)
+            self._process.wait(STOP_DEADLINE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

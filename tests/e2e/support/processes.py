@@ -1,5 +1,6 @@
 """Processes of the host, told apart by what their command line, environment or cgroup mentions."""
 
+import contextlib
 import os
 import select
 import signal
@@ -49,8 +50,9 @@ def wait_gone(pid, deadline_s):
 
 
 def kill(process):
-    """SIGKILL, and the monotonic time at which it was sent."""
-    os.kill(process.pid, signal.SIGKILL)
+    """SIGKILL, also to one that has just ended; answers the monotonic time of it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
     return time.monotonic()
 
 
