@@ -1,0 +1,111 @@
+#include "agent/container/init.h"
+
+#include <algorithm>
+#include <string>
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "agent/container/spawn.h"
+#include "agent/container/sync.h"
+#include "agent/isolation/container.h"
+#include "agent/isolation/namespaces.h"
+#include "common/oci/parse.h"
+
+namespace kata::container {
+namespace {
+
+// What runc's init exits with when execve fails.
+constexpr int kFailedStatus = 255;
+
+Status write_text(const char* path, std::string_view text) {
+  UniqueFd file(open(path, O_WRONLY | O_CLOEXEC));
+  if (!file) return fail_errno(fmt::format("open {}", path));
+  if (write(file.get(), text.data(), text.size()) < 0) {
+    return fail_errno(fmt::format("write \"{}\" to {}", text, path));
+  }
+  return {};
+}
+
+/// The agent has protected itself from the OOM killer and raised its limits; a container starts
+/// from what the kernel gives a process, unless its spec says otherwise.
+Status drop_agent_settings(const oci::Process& process) {
+  constexpr rlim_t kDefaultDescriptors = 1024;
+  rlimit descriptors{};
+  getrlimit(RLIMIT_NOFILE, &descriptors);
+  descriptors.rlim_cur = std::min(descriptors.rlim_max, kDefaultDescriptors);
+  if (setrlimit(RLIMIT_NOFILE, &descriptors) != 0) return fail_errno("reset RLIMIT_NOFILE");
+  if (process.oom_score_adj) return {};
+  return write_text("/proc/self/oom_score_adj", "0");
+}
+
+/// Lets the container's user open /dev/stdout and its like again (open(2) checks the pipe's owner).
+Status give_streams(uid_t uid) {
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    struct stat status {};
+    if (fstat(fd, &status) != 0) return fail_errno("fstat a standard stream");
+    if (!S_ISFIFO(status.st_mode)) continue;
+    if (fchown(fd, uid, static_cast<gid_t>(-1)) != 0) return fail_errno("chown a standard stream");
+  }
+  return {};
+}
+
+Status enter_container(const oci::Spec& spec, const std::string& rootfs) {
+  KATA_TRY(auto plan, isolation::plan_namespaces(spec));
+  // spawn_init() has seen to the pid namespace.
+  plan.create &= ~CLONE_NEWPID;
+  std::erase_if(plan.join, [](const auto& join) { return join.flag == CLONE_NEWPID; });
+  KATA_CHECK(isolation::enter_namespaces(plan));
+  return isolation::prepare_container(spec, rootfs);
+}
+
+Result<isolation::ExecTarget> set_up(SyncSocket& sync) {
+  KATA_TRY(auto message, sync.receive());
+  if (!message || message->type != MessageType::kConfig) {
+    return fail(Code::kInternal, "the agent has sent no configuration");
+  }
+  KATA_TRY(InitConfig config, decode_config(message->body));
+  KATA_TRY(oci::Spec spec, oci::parse_spec(config.spec_json));
+  if (setsid() < 0) return fail_errno("setsid");
+  KATA_CHECK(drop_agent_settings(spec.process));
+  KATA_CHECK(enter_container(spec, config.rootfs));
+  KATA_CHECK(give_streams(spec.process.user.uid));
+  return isolation::become_process(spec.process);
+}
+
+Status await_start(SyncSocket& sync) {
+  KATA_CHECK(sync.send(MessageType::kCreated));
+  KATA_TRY(auto message, sync.receive());
+  if (!message || message->type != MessageType::kStart) {
+    return fail(Code::kCancelled, "the container is deleted before its start");
+  }
+  return sync.send(MessageType::kExecuting);
+}
+
+}  // namespace
+
+int run_init(UniqueFd socket) {
+  // Before the container can look at this process: no ptrace, no /proc/<pid>/exe of the agent.
+  prctl(PR_SET_DUMPABLE, 0);
+  prctl(PR_SET_NAME, kInitName);
+  fcntl(socket.get(), F_SETFD, FD_CLOEXEC);
+  SyncSocket sync(std::move(socket));
+
+  auto target = set_up(sync);
+  Error error = [&] {
+    if (!target) return target.error();
+    if (auto ordered = await_start(sync); !ordered) return ordered.error();
+    return isolation::exec_process(*target);
+  }();
+  // If the agent has gone there is nobody left to tell.
+  auto told = sync.send(MessageType::kError, encode_error(error));
+  static_cast<void>(told);
+  return kFailedStatus;
+}
+
+}  // namespace kata::container

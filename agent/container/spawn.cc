@@ -1,0 +1,104 @@
+#include "agent/container/spawn.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace kata::container {
+namespace {
+
+#if !defined(__x86_64__)
+#error "vfork_into() has an implementation for x86-64 only"
+#endif
+
+struct ChildPlan {
+  int executable;
+  std::array<int, 4> descriptors;  // become 0, 1, 2 and kSyncDescriptor
+};
+
+/// The child until execveat. It runs in the memory of the agent, which waits: system calls and its
+/// own stack frame only.
+[[noreturn, gnu::noinline]] void run_child(const ChildPlan& plan) {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  std::array<int, 4> moved = plan.descriptors;
+  // First out of the way of 0 to 3, so that no dup2 overwrites what another still needs.
+  for (int& fd : moved) fd = fcntl(fd, F_DUPFD_CLOEXEC, kSyncDescriptor + 1);
+  for (size_t i = 0; i < moved.size(); ++i) dup2(moved[i], static_cast<int>(i));
+  char* const argv[] = {const_cast<char*>(kInitName), nullptr};
+  char* const envp[] = {nullptr};
+  syscall(SYS_execveat, plan.executable, "", argv, envp, AT_EMPTY_PATH);
+  _exit(255);
+}
+
+/// clone3 whose child goes straight into run_child(). Not syscall(2): parent and child share the
+/// stack, and the child would overwrite the frame from which the parent returns. Here the child
+/// only goes deeper than this frame, in which nothing changes.
+[[gnu::noinline]] long vfork_into(clone_args& args, const ChildPlan& plan) {
+  long result = 0;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "0"(static_cast<long>(SYS_clone3)), "D"(&args), "S"(sizeof args)
+               : "rcx", "r11", "memory");
+  if (result == 0) run_child(plan);
+  return result;
+}
+
+/// Has children of this thread be born in another pid namespace; undone by the destructor.
+class PidNamespaceOfChildren {
+ public:
+  PidNamespaceOfChildren() = default;
+  PidNamespaceOfChildren(const PidNamespaceOfChildren&) = delete;
+  PidNamespaceOfChildren& operator=(const PidNamespaceOfChildren&) = delete;
+  ~PidNamespaceOfChildren() {
+    if (own_) setns(own_.get(), CLONE_NEWPID);
+  }
+
+  Status join(const std::string& path) {
+    UniqueFd other(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!other) return fail_errno(fmt::format("open pid namespace {}", path));
+    UniqueFd own(open("/proc/thread-self/ns/pid", O_RDONLY | O_CLOEXEC));
+    if (!own) return fail_errno("open the agent's own pid namespace");
+    if (setns(other.get(), CLONE_NEWPID) != 0) {
+      return fail_errno(fmt::format("join pid namespace {}", path));
+    }
+    own_ = std::move(own);
+    return {};
+  }
+
+ private:
+  UniqueFd own_;
+};
+
+}  // namespace
+
+Result<Spawned> spawn_init(const SpawnRequest& request) {
+  PidNamespaceOfChildren pid_namespace;
+  if (!request.join_pid_namespace.empty()) {
+    KATA_CHECK(pid_namespace.join(request.join_pid_namespace));
+  }
+  int pidfd = -1;
+  clone_args args{};
+  args.flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_INTO_CGROUP;
+  if (request.new_pid_namespace) args.flags |= CLONE_NEWPID;
+  args.pidfd = reinterpret_cast<uint64_t>(&pidfd);
+  args.exit_signal = SIGCHLD;
+  args.cgroup = static_cast<uint64_t>(request.cgroup);
+
+  ChildPlan plan{request.executable,
+                 {request.stdio[0], request.stdio[1], request.stdio[2], request.sync}};
+  // A handler must not run in the child, where it would work on the agent's memory.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  long pid = vfork_into(args, plan);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (pid < 0) return fail_errno("start the container's init", static_cast<int>(-pid));
+  return Spawned{static_cast<pid_t>(pid), UniqueFd(pidfd)};
+}
+
+}  // namespace kata::container

@@ -1,0 +1,133 @@
+#include "agent/container/sync.h"
+
+#include <array>
+#include <cstring>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "common/oci/parse.h"
+
+namespace kata::container {
+namespace {
+
+struct Header {
+  uint32_t type;
+  uint32_t size;
+};
+
+// The largest body is a configuration: the spec and a path.
+constexpr size_t kMaxBodyBytes = oci::kMaxSpecBytes + 64 * 1024;
+
+template <typename T>
+void append_value(std::string& out, T value) {
+  out.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+template <typename T>
+bool take_value(std::string_view& in, T& value) {
+  if (in.size() < sizeof value) return false;
+  std::memcpy(&value, in.data(), sizeof value);
+  in.remove_prefix(sizeof value);
+  return true;
+}
+
+/// Bytes read: fewer than `size` only at the end of the stream.
+Result<size_t> read_fully(int fd, char* data, size_t size) {
+  size_t done = 0;
+  while (done < size) {
+    ssize_t got = recv(fd, data + done, size - done, 0);
+    if (got == 0) break;
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      if (errno == ECONNRESET) break;
+      return fail_errno("receive from the sync socket");
+    }
+    done += static_cast<size_t>(got);
+  }
+  return done;
+}
+
+}  // namespace
+
+std::string encode_config(const InitConfig& config) {
+  std::string body;
+  body.reserve(sizeof(uint32_t) + config.rootfs.size() + config.spec_json.size());
+  append_value(body, static_cast<uint32_t>(config.rootfs.size()));
+  body += config.rootfs;
+  body += config.spec_json;
+  return body;
+}
+
+Result<InitConfig> decode_config(std::string_view body) {
+  uint32_t rootfs_size = 0;
+  if (!take_value(body, rootfs_size) || rootfs_size > body.size()) {
+    return fail(Code::kInternal, "the init's configuration is cut short");
+  }
+  return InitConfig{std::string(body.substr(0, rootfs_size)),
+                    std::string(body.substr(rootfs_size))};
+}
+
+std::string encode_error(const Error& error) {
+  std::string body;
+  append_value(body, static_cast<int32_t>(error.code()));
+  body += error.message();
+  return body;
+}
+
+Error decode_error(std::string_view body) {
+  int32_t code = 0;
+  if (!take_value(body, code)) return Error(Code::kInternal, "the init's error is cut short");
+  return Error(code_from_wire(code), std::string(body));
+}
+
+Status SyncSocket::send(MessageType type, std::string_view body) {
+  if (body.size() > kMaxBodyBytes) {
+    return fail(Code::kInvalidArgument, "a message of {} bytes, {} are possible", body.size(),
+                kMaxBodyBytes);
+  }
+  Header header{static_cast<uint32_t>(type), static_cast<uint32_t>(body.size())};
+  std::array<iovec, 2> parts = {iovec{&header, sizeof header},
+                                iovec{const_cast<char*>(body.data()), body.size()}};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
+  size_t left = sizeof header + body.size();
+  while (left > 0) {
+    ssize_t sent = sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+    if (sent < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EPIPE || errno == ECONNRESET) {
+        return fail(Code::kUnavailable, "the other end of the sync socket has gone");
+      }
+      return fail_errno("send on the sync socket");
+    }
+    left -= static_cast<size_t>(sent);
+    auto skip = static_cast<size_t>(sent);
+    for (iovec& part : parts) {
+      size_t taken = std::min(skip, part.iov_len);
+      part.iov_base = static_cast<char*>(part.iov_base) + taken;
+      part.iov_len -= taken;
+      skip -= taken;
+    }
+  }
+  return {};
+}
+
+Result<std::optional<Message>> SyncSocket::receive() {
+  Header header{};
+  KATA_TRY(size_t got, read_fully(socket_.get(), reinterpret_cast<char*>(&header), sizeof header));
+  if (got < sizeof header) return std::nullopt;
+  if (header.size > kMaxBodyBytes) {
+    return fail(Code::kInternal, "a sync message claims {} bytes, {} are possible", header.size,
+                kMaxBodyBytes);
+  }
+  Message message;
+  message.type = static_cast<MessageType>(header.type);
+  message.body.resize(header.size);
+  KATA_TRY(got, read_fully(socket_.get(), message.body.data(), message.body.size()));
+  if (got < header.size) return std::nullopt;
+  return message;
+}
+
+}  // namespace kata::container

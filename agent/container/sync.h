@@ -1,0 +1,65 @@
+// Protocol between the agent and a container's init, over a SOCK_STREAM pair of their own.
+//
+//   agent -> init   kConfig     what to become
+//   init  -> agent  kCreated    everything but execve is done
+//   agent -> init   kStart
+//   init  -> agent  kExecuting  execve comes next; the end of the stream then means that it worked,
+//                               since the init's end is close-on-exec
+//   init  -> agent  kError      instead of any of its messages, or after kExecuting: the init exits
+//
+// A frame is the type and the size of the body, 32 bits each in host order, and the body. Both ends
+// are the same binary and run our code only, yet sizes are checked.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "common/base/unique_fd.h"
+#include "common/error/error.h"
+
+namespace kata::container {
+
+enum class MessageType : uint32_t {
+  kConfig = 1,
+  kCreated = 2,
+  kStart = 3,
+  kExecuting = 4,
+  kError = 5,
+};
+
+struct Message {
+  MessageType type = MessageType::kError;
+  std::string body;
+};
+
+struct InitConfig {
+  std::string rootfs;
+  std::string spec_json;
+};
+
+std::string encode_config(const InitConfig& config);
+Result<InitConfig> decode_config(std::string_view body);
+
+std::string encode_error(const Error& error);
+/// The error that `body` holds; kInternal if it makes no sense.
+Error decode_error(std::string_view body);
+
+/// One end. Blocking; used by one thread at a time.
+class SyncSocket {
+ public:
+  explicit SyncSocket(UniqueFd socket) : socket_(std::move(socket)) {}
+
+  /// Unavailable: the other end has gone.
+  Status send(MessageType type, std::string_view body = {});
+  /// Empty: the other end has closed the stream.
+  Result<std::optional<Message>> receive();
+
+  int descriptor() const { return socket_.get(); }
+
+ private:
+  UniqueFd socket_;
+};
+
+}  // namespace kata::container

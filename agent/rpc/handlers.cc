@@ -1,0 +1,108 @@
+#include "agent/rpc/handlers.h"
+
+#include <utility>
+
+#include "common/base/id.h"
+#include "common/log/log.h"
+
+namespace kata::rpc {
+namespace {
+
+Result<std::shared_ptr<container::Container>> find_init(const sandbox::Sandbox& sandbox,
+                                                        const std::string& container_id,
+                                                        const std::string& exec_id) {
+  KATA_CHECK(validate_id("container id", container_id));
+  KATA_TRY(auto container, sandbox.find(container_id));
+  if (!exec_id.empty()) {
+    return fail(Code::kNotFound, "container {} has no process \"{}\"", container_id, exec_id);
+  }
+  return container;
+}
+
+}  // namespace
+
+Result<pb::CreateSandboxResponse> create_sandbox(sandbox::Sandbox& sandbox,
+                                                 const pb::CreateSandboxRequest& request) {
+  sandbox::SandboxRequest wanted;
+  wanted.id = request.sandbox_id();
+  wanted.hostname = request.hostname();
+  for (const pb::Share& share : request.shares()) {
+    wanted.shares.push_back({share.tag(), share.mount_point(), share.read_only()});
+  }
+  wanted.host_time_unix_ns = request.host_time_unix_ns();
+  KATA_TRY(auto info, sandbox.create(wanted));
+  pb::CreateSandboxResponse response;
+  response.set_agent_version(info.agent_version);
+  response.set_kernel_release(info.kernel_release);
+  return response;
+}
+
+Result<pb::CreateContainerResponse> create_container(sandbox::Sandbox& sandbox,
+                                                     const pb::CreateContainerRequest& request) {
+  container::CreateRequest wanted;
+  wanted.id = request.container_id();
+  wanted.spec_json = request.oci_spec();
+  wanted.rootfs = request.rootfs();
+  wanted.stdio = {request.stdin(), request.stdout(), request.stderr()};
+  auto container = sandbox.create_container(wanted);
+  if (!container) {
+    log::warning("create failed",
+                 {{"container", wanted.id}, {"error", container.error().message()}});
+    return std::unexpected(container.error());
+  }
+  const container::StdioPorts& ports = (*container)->ports();
+  pb::CreateContainerResponse response;
+  response.set_stdin_port(ports.in);
+  response.set_stdout_port(ports.out);
+  response.set_stderr_port(ports.err);
+  response.set_pid(static_cast<uint32_t>((*container)->pid()));
+  return response;
+}
+
+Result<pb::StartContainerResponse> start_container(sandbox::Sandbox& sandbox,
+                                                   const pb::StartContainerRequest& request) {
+  KATA_TRY(auto container, find_init(sandbox, request.container_id(), ""));
+  KATA_CHECK(container->start());
+  return pb::StartContainerResponse();
+}
+
+Result<pb::DeleteContainerResponse> delete_container(sandbox::Sandbox& sandbox,
+                                                     const pb::DeleteContainerRequest& request) {
+  KATA_CHECK(validate_id("container id", request.container_id()));
+  KATA_CHECK(sandbox.remove_container(request.container_id()));
+  return pb::DeleteContainerResponse();
+}
+
+Result<pb::SignalProcessResponse> signal_process(sandbox::Sandbox& sandbox,
+                                                 const pb::SignalProcessRequest& request) {
+  KATA_TRY(auto container, find_init(sandbox, request.container_id(), request.exec_id()));
+  KATA_CHECK(container->signal(request.signal(), request.all()));
+  return pb::SignalProcessResponse();
+}
+
+Result<pb::ListProcessesResponse> list_processes(sandbox::Sandbox& sandbox,
+                                                 const pb::ListProcessesRequest& request) {
+  KATA_TRY(auto container, find_init(sandbox, request.container_id(), ""));
+  KATA_TRY(std::vector<pid_t> pids, container->pids());
+  pb::ListProcessesResponse response;
+  for (pid_t pid : pids) response.add_pids(static_cast<uint32_t>(pid));
+  return response;
+}
+
+void wait_process(sandbox::Sandbox& sandbox, const pb::WaitProcessRequest& request,
+                  Finish<pb::WaitProcessResponse> finish) {
+  auto container = find_init(sandbox, request.container_id(), request.exec_id());
+  if (!container) {
+    finish(std::unexpected(container.error()));
+    return;
+  }
+  (*container)->when_ended([finish = std::move(finish)](const container::ProcessExit& exit) {
+    pb::WaitProcessResponse response;
+    response.set_exit_status(exit.status);
+    response.set_exited_at_unix_ns(exit.at_unix_ns);
+    response.set_oom_killed(exit.oom_killed);
+    finish(std::move(response));
+  });
+}
+
+}  // namespace kata::rpc

@@ -1,0 +1,152 @@
+#include "agent/sandbox/sandbox.h"
+
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include <sys/mount.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/id.h"
+#include "common/log/log.h"
+
+namespace kata::sandbox {
+namespace {
+
+constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
+
+Status mount_share(const Share& share) {
+  if (!share.mount_point.starts_with('/')) {
+    return fail(Code::kInvalidArgument, "share \"{}\": mount point \"{}\" is not absolute",
+                share.tag, share.mount_point);
+  }
+  std::error_code failed;
+  std::filesystem::create_directories(share.mount_point, failed);
+  if (failed) return fail_errno(fmt::format("make {}", share.mount_point), failed.value());
+  unsigned long flags = share.read_only ? MS_RDONLY : 0;
+  if (::mount(share.tag.c_str(), share.mount_point.c_str(), "virtiofs", flags, nullptr) == 0) {
+    return {};
+  }
+  int error = errno;
+  std::string what = fmt::format("mount share \"{}\" on {}", share.tag, share.mount_point);
+  if (error == EINVAL) {
+    return fail(Code::kNotFound, "{}: the VM has no virtiofs device of that tag", what);
+  }
+  if (error == ENODEV) {
+    return fail(Code::kFailedPrecondition, "{}: the guest's kernel has no virtiofs", what);
+  }
+  return fail_errno(what, error);
+}
+
+Status set_hostname(const std::string& hostname) {
+  if (hostname.empty()) return {};
+  if (sethostname(hostname.data(), hostname.size()) != 0) {
+    return fail_errno(fmt::format("set the host name \"{}\"", hostname));
+  }
+  return {};
+}
+
+/// The guest's clock starts from the emulated RTC, which has whole seconds, and a cloned VM's
+/// stands where its template stopped. Smaller differences are left alone: a step disturbs timers.
+Status set_clock(int64_t host_ns) {
+  if (host_ns <= 0) return {};
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  int64_t off_ns = host_ns - (now.tv_sec * kNanosecondsPerSecond + now.tv_nsec);
+  if (std::abs(off_ns) <= kNanosecondsPerSecond) return {};
+  timespec host{};
+  host.tv_sec = host_ns / kNanosecondsPerSecond;
+  host.tv_nsec = host_ns % kNanosecondsPerSecond;
+  if (clock_settime(CLOCK_REALTIME, &host) != 0) return fail_errno("set the clock");
+  return {};
+}
+
+}  // namespace
+
+Result<SandboxInfo> Sandbox::create(const SandboxRequest& request) {
+  KATA_CHECK(validate_id("sandbox id", request.id));
+  {
+    std::lock_guard lock(mutex_);
+    if (created_) return fail(Code::kFailedPrecondition, "the sandbox has been created already");
+    created_ = true;
+  }
+  CleanupStack cleanup;
+  cleanup.add([this] {
+    std::lock_guard lock(mutex_);
+    created_ = false;
+  });
+  if (owns_guest_) {
+    KATA_CHECK(set_clock(request.host_time_unix_ns));
+    KATA_CHECK(set_hostname(request.hostname));
+  }
+  for (const Share& share : request.shares) {
+    KATA_CHECK(mount_share(share));
+    cleanup.add([point = share.mount_point] { umount2(point.c_str(), MNT_DETACH); });
+  }
+  log::set_context("sandbox", request.id);
+  cleanup.release();
+  utsname system{};
+  uname(&system);
+  return SandboxInfo{KATA_VERSION, system.release};
+}
+
+Result<std::shared_ptr<container::Container>> Sandbox::create_container(
+    const container::CreateRequest& request) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!created_) return fail(Code::kFailedPrecondition, "the sandbox has not been created");
+    if (!containers_.try_emplace(request.id).second) {
+      return fail(Code::kAlreadyExists, "container {} exists already", request.id);
+    }
+  }
+  auto container = container::Container::create(environment_, request);
+  std::lock_guard lock(mutex_);
+  if (container) {
+    containers_[request.id] = *container;
+  } else {
+    containers_.erase(request.id);
+  }
+  return container;
+}
+
+Result<std::shared_ptr<container::Container>> Sandbox::find(const std::string& id) const {
+  std::lock_guard lock(mutex_);
+  auto found = containers_.find(id);
+  if (found == containers_.end()) return fail(Code::kNotFound, "container {} does not exist", id);
+  if (!found->second) {
+    return fail(Code::kFailedPrecondition, "container {} is being created", id);
+  }
+  return found->second;
+}
+
+Status Sandbox::remove_container(const std::string& id) {
+  KATA_TRY(auto container, find(id));
+  KATA_CHECK(container->remove());
+  std::lock_guard lock(mutex_);
+  // Another removal may have been faster, and the id may be somebody else's by now.
+  auto found = containers_.find(id);
+  if (found != containers_.end() && found->second == container) containers_.erase(found);
+  return {};
+}
+
+void Sandbox::remove_all() {
+  std::vector<std::string> ids;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [id, container] : containers_) ids.push_back(id);
+  }
+  for (const std::string& id : ids) {
+    auto container = find(id);
+    if (!container) continue;
+    Status removed = (*container)->kill_and_remove();
+    if (!removed) {
+      log::error("container not removed",
+                 {{"container", id}, {"error", removed.error().message()}});
+    }
+  }
+}
+
+}  // namespace kata::sandbox

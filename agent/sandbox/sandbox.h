@@ -1,0 +1,66 @@
+// The guest's half of a pod: its shares and its containers.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "agent/container/container.h"
+#include "common/error/error.h"
+
+namespace kata::sandbox {
+
+struct Share {
+  std::string tag;
+  std::string mount_point;
+  bool read_only = false;
+};
+
+struct SandboxRequest {
+  std::string id;
+  std::string hostname;
+  std::vector<Share> shares;
+  int64_t host_time_unix_ns = 0;
+};
+
+struct SandboxInfo {
+  std::string agent_version;
+  std::string kernel_release;
+};
+
+/// Any thread; calls may overlap. The lock guards the maps only and is never held across the
+/// making, starting or removal of a container.
+class Sandbox {
+ public:
+  /// `owns_guest`: the agent is PID 1, so the host name and the clock are the sandbox's to set.
+  Sandbox(container::Environment environment, bool owns_guest)
+      : environment_(std::move(environment)), owns_guest_(owns_guest) {}
+
+  /// Once, first: FailedPrecondition when repeated after a success.
+  Result<SandboxInfo> create(const SandboxRequest& request);
+
+  /// AlreadyExists from the moment another create with this id began until its container is
+  /// removed.
+  Result<std::shared_ptr<container::Container>> create_container(
+      const container::CreateRequest& request);
+  /// NotFound; FailedPrecondition while the container is being created.
+  Result<std::shared_ptr<container::Container>> find(const std::string& id) const;
+  Status remove_container(const std::string& id);
+
+  /// Kills and removes every container that is not being created just now.
+  void remove_all();
+
+ private:
+  const container::Environment environment_;
+  const bool owns_guest_;
+
+  mutable std::mutex mutex_;
+  bool created_ = false;  // guarded by mutex_
+  /// Guarded by mutex_. Null while the container is being created.
+  std::map<std::string, std::shared_ptr<container::Container>> containers_;
+};
+
+}  // namespace kata::sandbox
