@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config, items):
     wanted = config.getoption("--runtime")
     if wanted == "both":
         return
-    chosen = [item for item in items if _runtimes_of(item) == {wanted}]
+    chosen = [item for item in items if _runtimes_of(item) <= {wanted}]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
 
