@@ -55,7 +55,8 @@ struct Config {
 /// Reads `file`. InvalidArgument names the file, the line, the key and what is allowed.
 Result<Config> load_file(const std::filesystem::path& file);
 
-/// $KATA_CONF_FILE when it is set: the file must exist. Else the first that exists of: /etc/kata-containers/configuration.toml,
+/// $KATA_CONF_FILE when it is set: the file must exist. Else the first that exists of:
+/// /etc/kata-containers/configuration.toml,
 /// <prefix>/share/defaults/kata-containers/configuration.toml where <prefix>/bin holds the running
 /// executable, /usr/share/defaults/kata-containers/configuration.toml. None: the defaults. Kernel and
 /// initrd default to <prefix>/share/kata-containers/{vmlinux,kata-initrd.img}.
