@@ -5,6 +5,7 @@
 #include "runtime/hypervisor/accelerator.h"
 #include "runtime/hypervisor/direct.h"
 #include "runtime/hypervisor/libvirt_loader.h"
+#include "runtime/sandbox/kata_sandbox.h"
 
 namespace kata::sandbox {
 namespace {
@@ -19,6 +20,16 @@ Result<std::unique_ptr<vsock::Backend>> open_vsock(asio::any_io_executor executo
     case config::VsockChoice::kAuto: break;
   }
   return vsock::open_best(std::move(executor), run_dir);
+}
+
+/// Empty: the best there is.
+std::optional<hypervisor::Accelerator> wanted_accelerator(config::AcceleratorChoice choice) {
+  switch (choice) {
+    case config::AcceleratorChoice::kKvm: return hypervisor::Accelerator::kKvm;
+    case config::AcceleratorChoice::kTcg: return hypervisor::Accelerator::kTcg;
+    case config::AcceleratorChoice::kAuto: break;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -45,12 +56,19 @@ Parts make_parts(asio::any_io_executor executor, const config::Config& config) {
     return hypervisor::make_direct_launcher(executor);
   };
   parts.choose_accelerator = [choice = config.hypervisor.accelerator] {
-    return hypervisor::choose_accelerator(choice);
+    return hypervisor::choose_accelerator(wanted_accelerator(choice));
   };
   parts.connect_agent = [executor](UniqueFd socket) {
     return agent_client::connect(executor, std::move(socket));
   };
   return parts;
+}
+
+std::shared_ptr<Sandbox> make_sandbox(asio::any_io_executor executor, SandboxOptions options,
+                                      ExitHandler on_exit) {
+  Parts parts = make_parts(executor, options.config);
+  return std::make_shared<KataSandbox>(std::move(executor), std::move(options), std::move(parts),
+                                       std::move(on_exit));
 }
 
 }  // namespace kata::sandbox
