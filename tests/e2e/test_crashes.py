@@ -1,4 +1,4 @@
-"""Processes of the pod are killed: clients hear of it, and containerd's cleanup finds everything."""
+"""Processes of the pod are killed: clients hear of it, containerd's cleanup finds all."""
 
 import pytest
 

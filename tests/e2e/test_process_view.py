@@ -16,7 +16,8 @@ env_sorted() { env | sort; }
 mounts() { awk '$5 ~ "^/(proc|dev|dev/pts|dev/shm|dev/mqueue|sys|run)$" {
              print $5, $6, $(NF-2), $NF }' /proc/self/mountinfo | sort; }
 propagation() { awk '$5 == "/" { for (i = 7; $i != "-"; i++) print $i }' /proc/self/mountinfo; }
-devices() { cd /dev; for name in *; do [ $name = core ] || stat -c '%N %F %a %u:%g %t:%T' $name; done; }
+devices() { cd /dev; for name in *; do
+              [ $name = core ] || stat -c '%N %F %a %u:%g %t:%T' $name; done; }
 masked() { for path in /proc/acpi /proc/asound /proc/kcore /proc/keys /proc/latency_stats \
              /proc/timer_list /proc/timer_stats /proc/sched_debug /sys/firmware /proc/scsi; do
              if [ -d $path ]; then ls $path; elif [ -e $path ]; then cat $path; fi; done; }

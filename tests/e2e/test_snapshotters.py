@@ -8,7 +8,8 @@ LIST = "find / -xdev -not -path '/dev*' -not -path '/proc*' -not -path '/sys*' -
 WRITE = """
 set -e
 echo first > /new; echo second >> /new; mv /new /moved; cat /moved
-mkdir /d; chmod 1750 /d; chown 1234:5678 /d; stat -c '%a %u:%g' /d; ln -s /moved /d/link; cat /d/link
+mkdir /d; chmod 1750 /d; chown 1234:5678 /d; stat -c '%a %u:%g' /d
+ln -s /moved /d/link; cat /d/link
 ln /moved /hard; stat -c %h /hard; rm -r /d /etc/passwd; ls /etc
 """
 EXPECTED = "first\nsecond\n1750 1234:5678\nfirst\nsecond\n2\ngroup\n"

@@ -40,7 +40,8 @@ def test_large_stdin_comes_back_through_cat(client):
 
 def test_stdin_as_it_comes(client):
     """Line by line with the output of each in between: nothing waits for a full buffer or EOF."""
-    with client.session("sh", "-c", "while read line; do echo got $line; done; echo eof") as session:
+    script = "while read line; do echo got $line; done; echo eof"
+    with client.session("sh", "-c", script) as session:
         for word in ("one", "two", "three"):
             session.process.stdin.write(f"{word}\n".encode())
             session.process.stdin.flush()

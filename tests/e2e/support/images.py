@@ -29,7 +29,7 @@ def with_config(archive, result, name, **changes):
 
 
 def unpack(archive, directory):
-    """Extracts the layers of the OCI archive's image to `directory`. Whiteouts are not understood."""
+    """Extracts the layers of the OCI archive's image to `directory`; knows no whiteouts."""
     with tarfile.open(archive) as tar:
         def document(path):
             return json.load(tar.extractfile(path))

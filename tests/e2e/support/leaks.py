@@ -32,7 +32,7 @@ class LeakCheck:
                         for directory in (SHIM_SOCKETS, NETNS_DIRECTORY)}
 
     def wait_clean(self, deadline_s):
-        """What is still there after `deadline_s`, each with its kind; empty as soon as nothing is."""
+        """What is left after `deadline_s`, each with its kind; empty as soon as nothing is."""
         end = time.monotonic() + deadline_s
         with Wakeups() as wakeups:
             wakeups.watch_readable(self._events.fileno())

@@ -45,7 +45,7 @@ class Wakeups:
         self._poll.register(self._pidfds[pid], select.POLLIN)
 
     def watch_directory(self, directory):
-        """Entries that come and go directly below `directory`. One that does not exist is ignored."""
+        """Entries that come and go directly below `directory`, which need not exist."""
         _libc.inotify_add_watch(self._inotify, os.fsencode(directory),
                                 IN_CREATE | IN_DELETE | IN_MOVE)
 
