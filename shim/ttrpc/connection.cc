@@ -79,6 +79,15 @@ asio::awaitable<void> Connection::wait_for_room() {
   }
 }
 
+asio::awaitable<void> Connection::idle() {
+  auto self = shared_from_this();
+  while (running_ > 0) {
+    boost::system::error_code cancelled;
+    co_await finished_.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
+  }
+  co_await channel_->queue_below(0);
+}
+
 void Connection::take(Frame frame) {
   uint32_t id = frame.header.stream_id;
   if (frame.oversized())

@@ -25,7 +25,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Serves until the connection ends.
   asio::awaitable<void> run();
   void close() { channel_->close(); }
-  Channel& channel() { return *channel_; }
+  /// Completes when no request is being handled and the client has taken every reply.
+  asio::awaitable<void> idle();
 
  private:
   struct Call;

@@ -71,13 +71,13 @@ void Server::stop_accepting() {
   state_->acceptor.close(ignored);
 }
 
-asio::awaitable<void> Server::flush(std::chrono::milliseconds limit) {
+asio::awaitable<void> Server::idle(std::chrono::milliseconds limit) {
   auto state = state_;
   asio::steady_timer deadline(state->executor, limit);
   auto connections = state->connections;
   for (const auto& connection : connections) {
     if (deadline.expiry() <= std::chrono::steady_clock::now()) break;
-    co_await (connection->channel().queue_below(0) || deadline.async_wait(asio::use_awaitable));
+    co_await (connection->idle() || deadline.async_wait(asio::use_awaitable));
   }
 }
 

@@ -49,8 +49,9 @@ class Server {
   /// No further connection is accepted and the listening socket is closed.
   void stop_accepting();
 
-  /// Completes when every reply that is queued now has been taken by its client, or after `limit`.
-  asio::awaitable<void> flush(std::chrono::milliseconds limit);
+  /// Completes when no request is being handled and clients have taken every reply, or after
+  /// `limit`.
+  asio::awaitable<void> idle(std::chrono::milliseconds limit);
 
  private:
   struct State;

@@ -1,0 +1,45 @@
+#include "shim/service/shim_messages.h"
+
+#include <google/protobuf/any.pb.h>
+
+#include "containerd/introspection.pb.h"
+#include "containerd/runtime_options.pb.h"
+#include "containerd/task.pb.h"
+#include "shim/events/timestamp.h"
+
+namespace kata::service {
+
+std::string encode_delete_response(uint32_t pid, uint32_t exit_status,
+                                   std::chrono::system_clock::time_point exited_at) {
+  containerd::task::v2::DeleteResponse response;
+  response.set_pid(pid);
+  response.set_exit_status(exit_status);
+  events::set_timestamp(*response.mutable_exited_at(), exited_at);
+  return response.SerializeAsString();
+}
+
+std::string encode_runtime_info(std::string_view name, std::string_view version) {
+  containerd::types::RuntimeInfo info;
+  info.set_name(std::string(name));
+  info.mutable_version()->set_version(std::string(version));
+  return info.SerializeAsString();
+}
+
+Result<std::string> config_path_in_options(std::string_view any) {
+  google::protobuf::Any wrapped;
+  if (!wrapped.ParseFromArray(any.data(), static_cast<int>(any.size())))
+    return fail(Code::kInvalidArgument, "the runtime options on stdin cannot be decoded");
+  std::string_view type = wrapped.type_url();
+  type.remove_prefix(type.rfind('/') + 1);
+  if (type != "runtimeoptions.v1.Options") return "";
+  runtimeoptions::v1::Options options;
+  if (!options.ParseFromString(wrapped.value()))
+    return fail(Code::kInvalidArgument, "the runtime options ({}) cannot be decoded", type);
+  if (options.config_path().empty() && !options.config_body().empty())
+    return fail(Code::kInvalidArgument,
+                "runtime options inside containerd's configuration are not supported: write them "
+                "to a configuration.toml and name it in ConfigPath");
+  return options.config_path();
+}
+
+}  // namespace kata::service

@@ -1,0 +1,90 @@
+// containerd's task service over a Sandbox: translates messages and codes, orders events.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/sys/async.h"
+#include "containerd/task.pb.h"
+#include "runtime/sandbox/process_io.h"
+#include "runtime/sandbox/sandbox.h"
+#include "shim/events/event_sink.h"
+#include "shim/io/stdio.h"
+#include "shim/ttrpc/server.h"
+
+namespace kata::service {
+
+namespace api = containerd::task::v2;
+
+inline constexpr const char* kTaskServiceV2 = "containerd.task.v2.Task";
+
+using IoOpener =
+    std::function<Result<std::unique_ptr<sandbox::ProcessIo>>(const io::StdioConfig& stdio)>;
+
+/// Ends the sandbox. The Shutdown request is answered when it completes; it must see to it that the
+/// process ends after that.
+using ShutdownHandler = std::function<asio::awaitable<void>()>;
+
+/// The task service (containerd 1.6, runtime/v2/task/shim.proto). Codes and messages of what a client
+/// may do wrong are those of containerd's runc shim, except where that one answers Unknown.
+///
+/// Events of a container come in the order create, start, exit, delete, whatever the order in which
+/// the sandbox learns of them: an exit that arrives while create() or start() is under way waits
+/// until their event has been queued.
+///
+/// Used on the sandbox's executor. `sandbox` and `events` are borrowed and outlive it; it outlives
+/// every call of the server that it was added to.
+class TaskService {
+ public:
+  TaskService(sandbox::Sandbox& sandbox, events::EventSink& events, IoOpener open_io,
+              ShutdownHandler shut_down);
+
+  /// Adds every method under `service_name`. The messages of task v3 are the same, so both versions
+  /// can be added.
+  void add_to(ttrpc::Server& server, const std::string& service_name);
+
+  /// The sandbox's ExitHandler.
+  void on_exit(const std::string& container_id, const std::string& exec_id, uint32_t pid,
+               const sandbox::ProcessExit& exit);
+
+ private:
+  struct Exit {
+    std::string exec_id;
+    uint32_t pid = 0;
+    sandbox::ProcessExit exit;
+  };
+  struct Container {
+    io::StdioConfig stdio;
+    /// Requests under way whose event must come before any exit.
+    int events_due = 0;
+    std::vector<Exit> held_exits;
+  };
+  class EventDue;
+
+  Async<api::CreateTaskResponse> create(api::CreateTaskRequest request);
+  Async<api::StartResponse> start(api::StartRequest request);
+  Async<api::DeleteResponse> remove(api::DeleteRequest request);
+  Async<std::string> kill(api::KillRequest request);
+  Async<api::WaitResponse> wait(api::WaitRequest request);
+  Async<api::StateResponse> state(api::StateRequest request);
+  Async<api::PidsResponse> pids(api::PidsRequest request);
+  Async<std::string> close_io(api::CloseIORequest request);
+  Async<api::ConnectResponse> connect(api::ConnectRequest request);
+  Async<std::string> shutdown(api::ShutdownRequest request);
+
+  Result<Container*> find(const std::string& id);
+  bool has_stopped(const std::string& id, const std::string& exec_id) const;
+  void publish_create(const api::CreateTaskRequest& request, uint32_t pid);
+  void publish_exit(const std::string& container_id, const Exit& exit);
+
+  sandbox::Sandbox& sandbox_;
+  events::EventSink& events_;
+  IoOpener open_io_;
+  ShutdownHandler shut_down_;
+  std::map<std::string, Container> containers_;
+};
+
+}  // namespace kata::service
