@@ -96,4 +96,5 @@ def report(host, guest):
         sys.exit("quickstart: the container did not run on a kernel of its own")
 
 
-main()
+if __name__ == "__main__":
+    main()
