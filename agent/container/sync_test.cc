@@ -1,0 +1,98 @@
+#include "agent/container/sync.h"
+
+#include <thread>
+
+#include <catch2/catch.hpp>
+#include <sys/socket.h>
+
+#include "common/oci/parse.h"
+
+namespace kata::container {
+namespace {
+
+struct Pair {
+  Pair() {
+    int ends[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    left.emplace(UniqueFd(ends[0]));
+    right.emplace(UniqueFd(ends[1]));
+  }
+  std::optional<SyncSocket> left;
+  std::optional<SyncSocket> right;
+};
+
+TEST_CASE("A message arrives with its type and body") {
+  Pair pair;
+  REQUIRE(pair.left->send(MessageType::kCreated));
+  REQUIRE(pair.left->send(MessageType::kError, "body"));
+  auto first = pair.right->receive();
+  REQUIRE(first);
+  REQUIRE(first->has_value());
+  CHECK((*first)->type == MessageType::kCreated);
+  CHECK((*first)->body.empty());
+  auto second = pair.right->receive();
+  REQUIRE(second);
+  CHECK((*second)->body == "body");
+}
+
+TEST_CASE("A configuration larger than the socket's buffers arrives whole") {
+  Pair pair;
+  InitConfig config{"/run/rootfs", std::string(oci::kMaxSpecBytes, 'x')};
+  std::thread sender([&] { CHECK(pair.left->send(MessageType::kConfig, encode_config(config))); });
+  auto message = pair.right->receive();
+  sender.join();
+  REQUIRE(message);
+  REQUIRE(message->has_value());
+  auto decoded = decode_config((*message)->body);
+  REQUIRE(decoded);
+  CHECK(decoded->rootfs == config.rootfs);
+  CHECK(decoded->spec_json == config.spec_json);
+}
+
+TEST_CASE("A closed stream is no message, also in the middle of one") {
+  Pair pair;
+  SECTION("at a boundary") {}
+  SECTION("inside a header") { REQUIRE(send(pair.left->descriptor(), "abc", 3, 0) == 3); }
+  SECTION("inside a body") {
+    const uint32_t header[] = {static_cast<uint32_t>(MessageType::kError), 100};
+    REQUIRE(send(pair.left->descriptor(), header, sizeof header, 0) == sizeof header);
+  }
+  pair.left.reset();
+  auto message = pair.right->receive();
+  REQUIRE(message);
+  CHECK_FALSE(message->has_value());
+}
+
+TEST_CASE("Sending to a closed stream is Unavailable and raises no signal") {
+  Pair pair;
+  pair.right.reset();
+  auto sent = pair.left->send(MessageType::kStart);
+  REQUIRE_FALSE(sent);
+  CHECK(sent.error().code() == Code::kUnavailable);
+}
+
+TEST_CASE("A body of impossible size is refused before it is allocated") {
+  Pair pair;
+  const uint32_t header[] = {static_cast<uint32_t>(MessageType::kError), 0xffffffff};
+  REQUIRE(send(pair.left->descriptor(), header, sizeof header, 0) == sizeof header);
+  auto message = pair.right->receive();
+  REQUIRE_FALSE(message);
+  CHECK(message.error().code() == Code::kInternal);
+  CHECK_FALSE(pair.right->send(MessageType::kConfig, std::string(oci::kMaxSpecBytes * 2, 'x')));
+}
+
+TEST_CASE("An error keeps its code and message") {
+  Error error = decode_error(encode_error(Error(Code::kNotFound, "exec: \"nosuch\": not found")));
+  CHECK(error.code() == Code::kNotFound);
+  CHECK(error.message() == "exec: \"nosuch\": not found");
+  CHECK(decode_error("").code() == Code::kInternal);
+  CHECK(decode_error(std::string("\xff\xff\xff\x7fx", 5)).code() == Code::kUnknown);
+}
+
+TEST_CASE("A configuration that is cut short is refused") {
+  CHECK_FALSE(decode_config(""));
+  CHECK_FALSE(decode_config(std::string("\xff\x00\x00\x00/run", 8)));
+}
+
+}  // namespace
+}  // namespace kata::container

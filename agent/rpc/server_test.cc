@@ -1,0 +1,195 @@
+#include "agent/rpc/server.h"
+
+#include <future>
+#include <thread>
+
+#include <catch2/catch.hpp>
+#include <fcntl.h>
+#include <grpcpp/create_channel_posix.h>
+#include <grpcpp/grpcpp.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "agent.grpc.pb.h"
+#include "agent/testing/guest.h"
+
+namespace kata::rpc {
+namespace {
+
+namespace pb = kata::agent::v1;
+
+/// A server in this process and a client on a socket pair.
+struct Fixture {
+  Fixture() : sandbox(guest.environment(), false), rootfs(guest.make_rootfs()) {
+    auto started = Server::start(sandbox);
+    REQUIRE(started);
+    server = *std::move(started);
+    thread = std::thread([this] { server->run(); });
+    stub = pb::Agent::NewStub(connect());
+  }
+
+  ~Fixture() {
+    sandbox.remove_all();
+    stub.reset();
+    server->stop();
+    thread.join();
+  }
+
+  std::shared_ptr<grpc::Channel> connect() {
+    int ends[2];
+    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+    server->add_connection(UniqueFd(ends[0]));
+    return grpc::CreateInsecureChannelFromFd("agent", ends[1]);
+  }
+
+  grpc::Status create_sandbox() {
+    pb::CreateSandboxRequest request;
+    request.set_sandbox_id("pod");
+    grpc::ClientContext context;
+    return stub->CreateSandbox(&context, request, &sandbox_response);
+  }
+
+  grpc::Status create(const std::string& id, const std::vector<std::string>& args,
+                      bool with_output = false) {
+    pb::CreateContainerRequest request;
+    request.set_container_id(id);
+    request.set_oci_spec(testing::make_spec(args));
+    request.set_rootfs(rootfs);
+    request.set_stdout(with_output);
+    grpc::ClientContext context;
+    return stub->CreateContainer(&context, request, &container_response);
+  }
+
+  grpc::Status start(const std::string& id) {
+    pb::StartContainerRequest request;
+    request.set_container_id(id);
+    pb::StartContainerResponse response;
+    grpc::ClientContext context;
+    return stub->StartContainer(&context, request, &response);
+  }
+
+  grpc::Status signal(const std::string& id, uint32_t number, const std::string& exec_id = "") {
+    pb::SignalProcessRequest request;
+    request.set_container_id(id);
+    request.set_exec_id(exec_id);
+    request.set_signal(number);
+    pb::SignalProcessResponse response;
+    grpc::ClientContext context;
+    return stub->SignalProcess(&context, request, &response);
+  }
+
+  grpc::Status wait(const std::string& id, pb::WaitProcessResponse& response) {
+    pb::WaitProcessRequest request;
+    request.set_container_id(id);
+    grpc::ClientContext context;
+    return stub->WaitProcess(&context, request, &response);
+  }
+
+  grpc::Status remove(const std::string& id) {
+    pb::DeleteContainerRequest request;
+    request.set_container_id(id);
+    pb::DeleteContainerResponse response;
+    grpc::ClientContext context;
+    return stub->DeleteContainer(&context, request, &response);
+  }
+
+  testing::Guest guest;
+  sandbox::Sandbox sandbox;
+  std::string rootfs;
+  std::unique_ptr<Server> server;
+  std::thread thread;
+  std::unique_ptr<pb::Agent::Stub> stub;
+  pb::CreateSandboxResponse sandbox_response;
+  pb::CreateContainerResponse container_response;
+};
+
+TEST_CASE("A container from its creation to its removal") {
+  Fixture fixture;
+  REQUIRE(fixture.create_sandbox().ok());
+  CHECK_FALSE(fixture.sandbox_response.kernel_release().empty());
+  auto created = fixture.create("agent-r-life", {"sh", "-c", "echo hello; exit 3"}, true);
+  INFO(created.error_message());
+  REQUIRE(created.ok());
+  CHECK(fixture.container_response.pid() > 0);
+  CHECK(fixture.container_response.stdin_port() == 0);
+  UniqueFd out = fixture.guest.connect(fixture.container_response.stdout_port());
+
+  // Many may wait, before and after the end, without holding the server up.
+  std::vector<std::future<uint32_t>> waiters;
+  for (int i = 0; i < 20; ++i) {
+    waiters.push_back(std::async(std::launch::async, [&] {
+      pb::WaitProcessResponse response;
+      return fixture.wait("agent-r-life", response).ok() ? response.exit_status() : 1000;
+    }));
+  }
+  REQUIRE(fixture.start("agent-r-life").ok());
+  CHECK(testing::read_all(out.get()) == "hello\n");
+  for (auto& waiter : waiters) CHECK(waiter.get() == 3);
+  pb::WaitProcessResponse response;
+  REQUIRE(fixture.wait("agent-r-life", response).ok());
+  CHECK(response.exited_at_unix_ns() > 0);
+  CHECK_FALSE(response.oom_killed());
+  CHECK(fixture.remove("agent-r-life").ok());
+  CHECK(fixture.remove("agent-r-life").error_code() == grpc::NOT_FOUND);
+}
+
+TEST_CASE("Codes of refused calls") {
+  Fixture fixture;
+  CHECK(fixture.create("agent-r-early", {"true"}).error_code() == grpc::FAILED_PRECONDITION);
+  REQUIRE(fixture.create_sandbox().ok());
+  CHECK(fixture.create_sandbox().error_code() == grpc::FAILED_PRECONDITION);
+  CHECK(fixture.create("../x", {"true"}).error_code() == grpc::INVALID_ARGUMENT);
+  CHECK(fixture.start("nosuch").error_code() == grpc::NOT_FOUND);
+  CHECK(fixture.start("").error_code() == grpc::INVALID_ARGUMENT);
+  CHECK(fixture.signal("nosuch", SIGKILL).error_code() == grpc::NOT_FOUND);
+  pb::WaitProcessResponse response;
+  CHECK(fixture.wait("nosuch", response).error_code() == grpc::NOT_FOUND);
+  CHECK(fixture.remove("nosuch").error_code() == grpc::NOT_FOUND);
+
+  REQUIRE(fixture.create("agent-r-codes", {"sleep", "1000"}).ok());
+  CHECK(fixture.create("agent-r-codes", {"true"}).error_code() == grpc::ALREADY_EXISTS);
+  REQUIRE(fixture.start("agent-r-codes").ok());
+  CHECK(fixture.start("agent-r-codes").error_code() == grpc::FAILED_PRECONDITION);
+  CHECK(fixture.remove("agent-r-codes").error_code() == grpc::FAILED_PRECONDITION);
+  CHECK(fixture.signal("agent-r-codes", 65).error_code() == grpc::INVALID_ARGUMENT);
+  CHECK(fixture.signal("agent-r-codes", SIGKILL, "no-exec").error_code() == grpc::NOT_FOUND);
+  CHECK(fixture.signal("agent-r-codes", SIGKILL).ok());
+  REQUIRE(fixture.wait("agent-r-codes", response).ok());
+  CHECK(response.exit_status() == 128 + SIGKILL);
+}
+
+TEST_CASE("A program that does not exist is NotFound at its creation, the id is free again") {
+  Fixture fixture;
+  REQUIRE(fixture.create_sandbox().ok());
+  auto created = fixture.create("agent-r-missing", {"nosuch"});
+  CHECK(created.error_code() == grpc::NOT_FOUND);
+  CHECK(created.error_message() ==
+        "unable to start container process: exec: \"nosuch\": executable file not found in $PATH");
+  CHECK(fixture.create("agent-r-missing", {"true"}).ok());
+}
+
+TEST_CASE("The server outlives a client that speaks no HTTP/2 and requests beyond all bounds") {
+  Fixture fixture;
+  REQUIRE(fixture.create_sandbox().ok());
+  int ends[2];
+  REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  fixture.server->add_connection(UniqueFd(ends[0]));
+  UniqueFd garbage(ends[1]);
+  std::string noise(100'000, '\xff');
+  static_cast<void>(send(garbage.get(), noise.data(), noise.size(), MSG_NOSIGNAL));
+  garbage.reset();
+
+  pb::CreateContainerRequest request;
+  request.set_container_id("agent-r-huge");
+  request.set_oci_spec(std::string(20 * 1024 * 1024, ' '));
+  request.set_rootfs(fixture.rootfs);
+  pb::CreateContainerResponse response;
+  grpc::ClientContext context;
+  CHECK(fixture.stub->CreateContainer(&context, request, &response).error_code() ==
+        grpc::RESOURCE_EXHAUSTED);
+  CHECK(fixture.create("agent-r-after", {"true"}).ok());
+}
+
+}  // namespace
+}  // namespace kata::rpc
