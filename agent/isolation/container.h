@@ -10,7 +10,8 @@
 //   exec_process                          returns only if it fails
 // After a failure the process reports it and exits; the namespaces die with it and undo the rest.
 //
-// /proc of the guest must be mounted until prepare_container has returned. Messages follow runc's
+// The guest: PID 1 has called make_root_pivotable (rootfs.h) at boot, and mounted /proc, which must be
+// there until prepare_container returns. Messages follow runc's
 // where a user would see them. Nothing here writes to stdout or stderr.
 #pragma once
 
@@ -35,13 +36,13 @@ struct ExecTarget {
   std::vector<std::string> env;  // the process's own, HOME added where missing
 };
 
-/// Takes the limits, cwd, user, groups and capabilities of `process` and looks its executable up in
-/// the PATH of its own env. Descriptors stay open. NotFound, PermissionDenied with runc's texts,
+/// Takes the umask, limits, cwd, user, groups and capabilities of `process` and looks its executable
+/// up in the PATH of its own env. Descriptors stay open; who owns stdio is the caller's business. NotFound, PermissionDenied with runc's texts,
 /// e.g. `exec: "nosuch": executable file not found in $PATH`.
 Result<ExecTarget> become_process(const oci::Process& process);
 
-/// execve(2). All descriptors from 3 on are marked close-on-exec first, so that on failure the
-/// caller still has its sync socket. Returns the error only.
+/// execve(2), with all signals at their defaults and unblocked. All descriptors from 3 on are marked
+/// close-on-exec first, so that on failure the caller still has its sync socket. Returns the error.
 Error exec_process(const ExecTarget& target);
 
 }  // namespace kata::isolation

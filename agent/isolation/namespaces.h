@@ -18,7 +18,8 @@ struct NamespacePlan {
   int create = 0;          // CLONE_NEW* flags
 };
 
-/// A network entry is left out: all containers of a pod use the guest's own network. User and time
+/// A network entry is left out: all containers of a pod use the guest's own network. A cgroup
+/// namespace is always made unless the spec names one to join. User and time
 /// namespaces are Unimplemented.
 Result<NamespacePlan> plan_namespaces(const oci::Spec& spec);
 

@@ -74,7 +74,7 @@ struct Process {
   std::vector<std::string> args;  // at least one, the first not empty
   std::vector<std::string> env;   // "KEY=value"
   std::string cwd;                // absolute
-  /// Absent: the process keeps the capabilities of whoever starts it.
+  /// Absent: no capability at all, as in runc.
   std::optional<Capabilities> capabilities;
   std::vector<Rlimit> rlimits;  // no type twice
   bool no_new_privileges = false;

@@ -1,0 +1,180 @@
+#include "agent/isolation/cgroup.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "agent/isolation/cgroup_file.h"
+#include "common/base/cleanup.h"
+
+namespace kata::isolation {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kPodGroup = "kata";
+
+Result<UniqueFd> open_group(const fs::path& path) {
+  UniqueFd dir(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!dir) return fail_errno(fmt::format("cgroup {}", path.string()));
+  return dir;
+}
+
+Status make_group(const fs::path& path, bool may_exist) {
+  if (::mkdir(path.c_str(), 0755) == 0 || (may_exist && errno == EEXIST)) return {};
+  return fail_errno(fmt::format("make cgroup {}", path.string()));
+}
+
+/// One by one: a controller that cannot be enabled now (cpu beside real-time processes) must not
+/// keep the others from it. apply() names the one that a limit misses.
+Status enable_controllers(const fs::path& group) {
+  KATA_TRY(auto dir, open_group(group));
+  KATA_TRY(auto names, read_cgroup_file(dir.get(), "cgroup.controllers"));
+  for (size_t start = 0; start < names.size();) {
+    auto end = std::min(names.find_first_of(" \n", start), names.size());
+    if (end > start)
+      (void)write_cgroup_file(dir.get(), "cgroup.subtree_control",
+                              "+" + names.substr(start, end - start));
+    start = end + 1;
+  }
+  return {};
+}
+
+std::chrono::steady_clock::time_point deadline_after(std::chrono::milliseconds timeout) {
+  return std::chrono::steady_clock::now() + timeout;
+}
+
+/// Names of the groups directly below.
+std::vector<std::string> children_of(int group) {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(fmt::format("/proc/self/fd/{}", group), ignored))
+    if (entry.is_directory(ignored)) names.push_back(entry.path().filename());
+  return names;
+}
+
+/// Bottom-up without recursion: how deep the tree is, the container decides.
+Status remove_children(int top) {
+  UniqueFd current(::fcntl(top, F_DUPFD_CLOEXEC, 0));
+  std::vector<std::string> way;
+  for (;;) {
+    auto children = children_of(current.get());
+    if (!children.empty()) {
+      UniqueFd child(
+          ::openat(current.get(), children.front().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (!child) return fail_errno(fmt::format("cgroup {}", children.front()));
+      way.push_back(children.front());
+      current = std::move(child);
+      continue;
+    }
+    if (way.empty()) return {};
+    UniqueFd parent(::openat(current.get(), "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!parent) return fail_errno("parent cgroup");
+    if (::unlinkat(parent.get(), way.back().c_str(), AT_REMOVEDIR) < 0 && errno != ENOENT)
+      return fail_errno(fmt::format("remove cgroup {}", way.back()));
+    way.pop_back();
+    current = std::move(parent);
+  }
+}
+
+Status append_pids(const fs::path& group, std::vector<pid_t>& out) {
+  auto dir = open_group(group);
+  // Removed meanwhile: it had none.
+  if (!dir && dir.error().code() == Code::kNotFound) return {};
+  if (!dir) return std::unexpected(dir.error());
+  auto text = read_cgroup_file(dir->get(), "cgroup.procs");
+  if (!text && text.error().code() == Code::kNotFound) return {};
+  if (!text) return std::unexpected(text.error());
+  const char* at = text->data();
+  const char* end = at + text->size();
+  while (at < end) {
+    pid_t pid = 0;
+    auto [next, error] = std::from_chars(at, end, pid);
+    // 0 is a process of another pid namespace.
+    if (error == std::errc() && pid > 0) out.push_back(pid);
+    at = std::find(next, end, '\n') + 1;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Cgroup> Cgroup::create(const std::string& id, const fs::path& root) {
+  struct statfs info;
+  if (::statfs(root.c_str(), &info) < 0) return fail_errno(fmt::format("cgroup {}", root.string()));
+  if (info.f_type != CGROUP2_SUPER_MAGIC)
+    return fail(Code::kFailedPrecondition, "{} is not a cgroup2 file system", root.string());
+  auto pod = root / kPodGroup;
+  KATA_CHECK(make_group(pod, true));
+  KATA_CHECK(enable_controllers(root));
+  KATA_CHECK(enable_controllers(pod));
+  auto path = pod / id;
+  KATA_CHECK(make_group(path, false));
+  CleanupStack cleanup;
+  cleanup.add([&path] { ::rmdir(path.c_str()); });
+  KATA_TRY(auto dir, open_group(path));
+  cleanup.release();
+  return Cgroup(std::move(path), std::move(dir));
+}
+
+Status Cgroup::add(pid_t pid) {
+  return write_cgroup_file(dir_.get(), "cgroup.procs", fmt::to_string(pid));
+}
+
+Result<std::vector<pid_t>> Cgroup::pids() const {
+  std::vector<pid_t> out;
+  KATA_CHECK(append_pids(path_, out));
+  std::error_code error;
+  for (fs::recursive_directory_iterator at(path_, error), end; !error && at != end;
+       at.increment(error)) {
+    std::error_code ignored;
+    if (at->is_directory(ignored)) KATA_CHECK(append_pids(at->path(), out));
+  }
+  // Whatever vanishes under the iterator had no process any more.
+  if (error && error != std::errc::no_such_file_or_directory)
+    return fail_errno(fmt::format("list cgroup {}", path_.string()), error.value());
+  std::ranges::sort(out);
+  return out;
+}
+
+Result<bool> Cgroup::populated() const {
+  KATA_TRY(auto value, read_cgroup_key(dir_.get(), "cgroup.events", "populated"));
+  return value != 0;
+}
+
+Status Cgroup::freeze(std::chrono::milliseconds timeout) {
+  KATA_CHECK(write_cgroup_file(dir_.get(), "cgroup.freeze", "1"));
+  return wait_cgroup_event(dir_.get(), "frozen", 1, deadline_after(timeout));
+}
+
+Status Cgroup::thaw(std::chrono::milliseconds timeout) {
+  KATA_CHECK(write_cgroup_file(dir_.get(), "cgroup.freeze", "0"));
+  return wait_cgroup_event(dir_.get(), "frozen", 0, deadline_after(timeout));
+}
+
+Status Cgroup::kill() { return write_cgroup_file(dir_.get(), "cgroup.kill", "1"); }
+
+Status Cgroup::remove(std::chrono::milliseconds timeout) {
+  auto waited = wait_cgroup_event(dir_.get(), "populated", 0, deadline_after(timeout));
+  // A removed group has no events file.
+  if (!waited && waited.error().code() != Code::kNotFound) return waited;
+  KATA_CHECK(remove_children(dir_.get()));
+  if (::rmdir(path_.c_str()) < 0 && errno != ENOENT)
+    return fail_errno(fmt::format("remove cgroup {}", path_.string()));
+  return {};
+}
+
+Result<uint64_t> Cgroup::oom_kills() const {
+  auto value = read_cgroup_key(dir_.get(), "memory.events", "oom_kill");
+  if (!value && value.error().code() == Code::kNotFound) return 0;
+  return value;
+}
+
+}  // namespace kata::isolation

@@ -1,0 +1,81 @@
+// Cgroup::apply: limits of the spec, which speaks of cgroup v1, as cgroup v2 takes them.
+#include <string>
+
+#include "agent/isolation/cgroup.h"
+#include "agent/isolation/cgroup_file.h"
+
+namespace kata::isolation {
+
+namespace {
+
+constexpr int64_t kUnlimited = -1;
+constexpr uint64_t kDefaultPeriodUs = 100000;
+
+std::string amount(int64_t value) { return value < 0 ? "max" : fmt::to_string(value); }
+
+/// `key` is the spec's, for messages.
+Status write_limit(int group, const char* controller, const char* file, const char* key,
+                   const std::string& value) {
+  auto status = write_cgroup_file(group, file, value);
+  if (status) return {};
+  if (status.error().code() == Code::kNotFound)
+    return fail(Code::kFailedPrecondition,
+                "linux.resources.{}: the guest's kernel has no {} controller", key, controller);
+  return std::unexpected(status.error().with_stage(fmt::format("linux.resources.{}", key)));
+}
+
+/// memory.swap counts both together in v1, in v2 swap alone; 0 is "not set".
+Result<std::string> swap_value(int64_t swap, int64_t limit) {
+  if (limit == kUnlimited && swap == 0) return "max";
+  if (swap == kUnlimited) return "max";
+  if (swap == 0) return "";
+  if (limit <= 0)
+    return fail(Code::kInvalidArgument,
+                "linux.resources.memory.swap: unable to set swap limit without memory limit");
+  if (swap < limit)
+    return fail(Code::kInvalidArgument,
+                "linux.resources.memory.swap: memory+swap limit should be >= memory limit");
+  return fmt::to_string(swap - limit);
+}
+
+Status apply_memory(int group, const oci::MemoryResources& memory) {
+  int64_t limit = memory.limit.value_or(0);
+  KATA_TRY(auto swap, swap_value(memory.swap.value_or(0), limit));
+  if (!swap.empty()) {
+    auto status = write_cgroup_file(group, "memory.swap.max", swap);
+    // A kernel without swap keeps every limit on it.
+    if (!status && status.error().code() != Code::kNotFound) return status;
+  }
+  if (limit != 0)
+    KATA_CHECK(write_limit(group, "memory", "memory.max", "memory.limit", amount(limit)));
+  if (int64_t low = memory.reservation.value_or(0); low != 0)
+    KATA_CHECK(write_limit(group, "memory", "memory.low", "memory.reservation", amount(low)));
+  return {};
+}
+
+/// v1's 2 to 262144 onto v2's 1 to 10000, as runc and systemd do.
+uint64_t weight_of_shares(uint64_t shares) { return 1 + ((shares - 2) * 9999) / 262142; }
+
+Status apply_cpu(int group, const oci::CpuResources& cpu) {
+  if (uint64_t shares = cpu.shares.value_or(0); shares != 0)
+    KATA_CHECK(write_limit(group, "cpu", "cpu.weight", "cpu.shares",
+                           fmt::to_string(weight_of_shares(shares))));
+  int64_t quota = cpu.quota_us.value_or(0);
+  uint64_t period = cpu.period_us.value_or(0);
+  if (quota == 0 && period == 0) return {};
+  return write_limit(group, "cpu", "cpu.max", "cpu.quota",
+                     fmt::format("{} {}", amount(quota > 0 ? quota : kUnlimited),
+                                 period == 0 ? kDefaultPeriodUs : period));
+}
+
+}  // namespace
+
+Status Cgroup::apply(const oci::Resources& resources) {
+  KATA_CHECK(apply_memory(dir_.get(), resources.memory));
+  KATA_CHECK(apply_cpu(dir_.get(), resources.cpu));
+  if (int64_t pids = resources.pids_limit.value_or(0); pids != 0)
+    KATA_CHECK(write_limit(dir_.get(), "pids", "pids.max", "pids.limit", amount(pids)));
+  return {};
+}
+
+}  // namespace kata::isolation
