@@ -75,6 +75,7 @@ void set_log_level() {
 
 /// What must be there before the host can be told that the agent listens.
 Status boot_until_vsock() {
+  KATA_CHECK(isolation::make_root_pivotable());
   KATA_CHECK(sandbox::mount_file_systems());
   KATA_CHECK(sandbox::open_console());
   set_log_level();

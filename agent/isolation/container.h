@@ -3,16 +3,16 @@
 //
 // Legal call order, each once:
 //   plan_namespaces, enter_namespaces     namespaces.h; then the process is pid 1 of its namespace
-//   prepare_container                     mounts, devices, names, pivot_root: "/" is the
-//   container's (exec of a further process starts here, in the container's namespaces)
+//   prepare_container                     mounts, devices, names; "/" becomes the container's
+//   (a further process of a running container starts here, having joined its namespaces)
 //   become_process                        limits, user, capabilities, cwd: no way back
 //   (wait for the order to start)
 //   exec_process                          returns only if it fails
 // After a failure the process reports it and exits; the namespaces die with it and undo the rest.
 //
-// The guest: PID 1 has called make_root_pivotable (rootfs.h) at boot, and mounted /proc, which must be
-// there until prepare_container returns. Messages follow runc's
-// where a user would see them. Nothing here writes to stdout or stderr.
+// Of the guest is expected: PID 1 has called make_root_pivotable (rootfs.h) at boot, and /proc is
+// mounted until prepare_container returns. Messages follow runc's where a user would see them.
+// Nothing here writes to stdout or stderr.
 #pragma once
 
 #include <string>
@@ -24,9 +24,10 @@
 namespace kata::isolation {
 
 /// Builds the container's view of the system below `rootfs`, an absolute directory of the guest,
-/// and makes it "/". Needs mount namespace of its own (a spec without one is InvalidArgument); host
-/// and domain name, sysctls and cgroup mounts take the namespaces of the spec. Creates process.cwd
-/// where it is missing. The umask is 0022 or the spec's afterwards; the working directory is "/".
+/// and makes it "/". Needs a mount namespace of its own (a spec without one is InvalidArgument);
+/// host and domain name, sysctls and cgroup mounts take the namespaces of the spec. Applies
+/// oomScoreAdj, makes process.cwd where it is missing. Afterwards the umask is 0022 and the working
+/// directory "/".
 Status prepare_container(const oci::Spec& spec, const std::string& rootfs);
 
 /// What become_process found to be executed.
