@@ -14,6 +14,8 @@
 
 #include "agent/container/init.h"
 #include "agent/container/spawn.h"
+#include "agent/isolation/cgroup.h"
+#include "agent/isolation/rootfs.h"
 #include "agent/rpc/server.h"
 #include "agent/sandbox/boot.h"
 #include "agent/sandbox/event_loop.h"

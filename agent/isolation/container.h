@@ -37,13 +37,15 @@ struct ExecTarget {
   std::vector<std::string> env;  // the process's own, HOME added where missing
 };
 
-/// Takes the umask, limits, cwd, user, groups and capabilities of `process` and looks its executable
-/// up in the PATH of its own env. Descriptors stay open; who owns stdio is the caller's business. NotFound, PermissionDenied with runc's texts,
-/// e.g. `exec: "nosuch": executable file not found in $PATH`.
+/// Takes the umask, limits, cwd, user, groups and capabilities of `process` and looks its
+/// executable up in the PATH of its own env. Descriptors stay open; who owns stdio is the caller's
+/// business. NotFound, PermissionDenied with runc's texts, e.g.
+/// `exec: "nosuch": executable file not found in $PATH`.
 Result<ExecTarget> become_process(const oci::Process& process);
 
-/// execve(2), with all signals at their defaults and unblocked. All descriptors from 3 on are marked
-/// close-on-exec first, so that on failure the caller still has its sync socket. Returns the error.
+/// execve(2), with all signals at their defaults and unblocked. All descriptors from 3 on are
+/// marked close-on-exec first, so that on failure the caller still has its sync socket. Returns the
+/// error.
 Error exec_process(const ExecTarget& target);
 
 }  // namespace kata::isolation
