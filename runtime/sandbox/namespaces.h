@@ -1,5 +1,6 @@
 // The namespaces that the shim lives in. Both calls move the whole process only as long as it has
-// one thread: call them before any other is started. Errors: PermissionDenied without CAP_SYS_ADMIN.
+// one thread: call them before any other is started. Errors: PermissionDenied without
+// CAP_SYS_ADMIN.
 #pragma once
 
 #include <optional>

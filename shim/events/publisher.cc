@@ -125,8 +125,8 @@ asio::awaitable<void> Publisher::State::send_queue(std::shared_ptr<State> self) 
 Async<void> Publisher::State::send(std::shared_ptr<State> self, std::string request) {
   if (!self->client || !self->client->is_open()) {
     self->client.reset();
-    KATA_CO_TRY(auto client, co_await ttrpc::Client::connect(self->executor,
-                                                             self->options.address));
+    KATA_CO_TRY(auto client,
+                co_await ttrpc::Client::connect(self->executor, self->options.address));
     if (self->closed) co_return fail(Code::kCancelled, "the publisher is closed");
     self->client = std::move(client);
   }

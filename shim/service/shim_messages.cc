@@ -18,6 +18,13 @@ std::string encode_delete_response(uint32_t pid, uint32_t exit_status,
   return response.SerializeAsString();
 }
 
+std::string encode_shutdown_now(std::string_view id) {
+  containerd::task::v2::ShutdownRequest request;
+  request.set_id(std::string(id));
+  request.set_now(true);
+  return request.SerializeAsString();
+}
+
 std::string encode_runtime_info(std::string_view name, std::string_view version) {
   containerd::types::RuntimeInfo info;
   info.set_name(std::string(name));

@@ -14,6 +14,11 @@ namespace kata::service {
 std::string encode_delete_response(uint32_t pid, uint32_t exit_status,
                                    std::chrono::system_clock::time_point exited_at);
 
+inline constexpr const char* kTaskServiceV2 = "containerd.task.v2.Task";
+
+/// containerd.task.v2.ShutdownRequest that does not ask whether containers are left.
+std::string encode_shutdown_now(std::string_view id);
+
 /// containerd.types.RuntimeInfo: what `-info` prints.
 std::string encode_runtime_info(std::string_view name, std::string_view version);
 

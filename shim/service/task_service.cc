@@ -1,8 +1,8 @@
 #include "shim/service/task_service.h"
 
-#include <unistd.h>
-
 #include <utility>
+
+#include <unistd.h>
 
 #include "common/base/id.h"
 #include "common/log/log.h"
@@ -18,11 +18,16 @@ const std::string kEmpty;
 
 containerd::v1::types::Status status_of(sandbox::ProcessStatus status) {
   switch (status) {
-    case sandbox::ProcessStatus::kCreated: return containerd::v1::types::CREATED;
-    case sandbox::ProcessStatus::kRunning: return containerd::v1::types::RUNNING;
-    case sandbox::ProcessStatus::kStopped: return containerd::v1::types::STOPPED;
-    case sandbox::ProcessStatus::kPaused: return containerd::v1::types::PAUSED;
-    case sandbox::ProcessStatus::kUnknown: break;
+    case sandbox::ProcessStatus::kCreated:
+      return containerd::v1::types::CREATED;
+    case sandbox::ProcessStatus::kRunning:
+      return containerd::v1::types::RUNNING;
+    case sandbox::ProcessStatus::kStopped:
+      return containerd::v1::types::STOPPED;
+    case sandbox::ProcessStatus::kPaused:
+      return containerd::v1::types::PAUSED;
+    case sandbox::ProcessStatus::kUnknown:
+      break;
   }
   return containerd::v1::types::UNKNOWN;
 }
@@ -148,8 +153,8 @@ Async<std::string> TaskService::kill(api::KillRequest request) {
   // containerd's clients tell this code from a failure to kill.
   if (has_stopped(request.id(), request.exec_id()))
     co_return fail(Code::kNotFound, "process already finished");
-  Status killed = co_await sandbox_.kill(request.id(), request.exec_id(), request.signal(),
-                                         request.all());
+  Status killed =
+      co_await sandbox_.kill(request.id(), request.exec_id(), request.signal(), request.all());
   if (!killed && has_stopped(request.id(), request.exec_id()))
     co_return fail(Code::kNotFound, "process already finished");
   KATA_CO_CHECK(killed);
@@ -158,8 +163,7 @@ Async<std::string> TaskService::kill(api::KillRequest request) {
 
 Async<api::WaitResponse> TaskService::wait(api::WaitRequest request) {
   KATA_CO_CHECK(find(request.id()));
-  KATA_CO_TRY(sandbox::ProcessExit exit,
-              co_await sandbox_.wait(request.id(), request.exec_id()));
+  KATA_CO_TRY(sandbox::ProcessExit exit, co_await sandbox_.wait(request.id(), request.exec_id()));
   api::WaitResponse response;
   response.set_exit_status(exit.status);
   events::set_timestamp(*response.mutable_exited_at(), exit.at);

@@ -13,13 +13,12 @@
 #include "runtime/sandbox/sandbox.h"
 #include "shim/events/event_sink.h"
 #include "shim/io/stdio.h"
+#include "shim/service/shim_messages.h"
 #include "shim/ttrpc/server.h"
 
 namespace kata::service {
 
 namespace api = containerd::task::v2;
-
-inline constexpr const char* kTaskServiceV2 = "containerd.task.v2.Task";
 
 using IoOpener =
     std::function<Result<std::unique_ptr<sandbox::ProcessIo>>(const io::StdioConfig& stdio)>;
@@ -28,8 +27,8 @@ using IoOpener =
 /// process ends after that.
 using ShutdownHandler = std::function<asio::awaitable<void>()>;
 
-/// The task service (containerd 1.6, runtime/v2/task/shim.proto). Codes and messages of what a client
-/// may do wrong are those of containerd's runc shim, except where that one answers Unknown.
+/// The task service (containerd 1.6, runtime/v2/task/shim.proto). Codes and messages of what a
+/// client may do wrong are those of containerd's runc shim, except where that one answers Unknown.
 ///
 /// Events of a container come in the order create, start, exit, delete, whatever the order in which
 /// the sandbox learns of them: an exit that arrives while create() or start() is under way waits

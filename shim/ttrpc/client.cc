@@ -53,8 +53,7 @@ Async<std::string> Client::call(std::string service, std::string method, std::st
 Async<std::string> Client::call_on(std::shared_ptr<State> state, std::string service,
                                    std::string method, std::string payload,
                                    std::chrono::nanoseconds timeout) {
-  if (!state->channel->is_open())
-    co_return fail(Code::kUnavailable, "the connection has ended");
+  if (!state->channel->is_open()) co_return fail(Code::kUnavailable, "the connection has ended");
   ::ttrpc::Request request;
   request.set_service(std::move(service));
   request.set_method(std::move(method));

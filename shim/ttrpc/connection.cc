@@ -103,8 +103,8 @@ void Connection::take(Frame frame) {
 void Connection::take_request(const Frame& frame) {
   uint32_t id = frame.header.stream_id;
   if (id % 2 != 1)
-    return answer_error(id, Error(Code::kInvalidArgument,
-                                  "StreamID must be odd for client initiated streams"));
+    return answer_error(
+        id, Error(Code::kInvalidArgument, "StreamID must be odd for client initiated streams"));
   if (id <= last_stream_id_)
     return answer_error(
         id, Error(Code::kInvalidArgument, "StreamID cannot be re-used and must increment"));

@@ -1,4 +1,5 @@
-// Server side of one connection: requests to handlers, answers to the channel. Private to server.cc.
+// Server side of one connection: requests to handlers, answers to the channel. Private to
+// server.cc.
 #pragma once
 
 #include <functional>

@@ -1,8 +1,5 @@
 #include "shim/ttrpc/server.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <map>
 #include <set>
 #include <utility>
@@ -10,6 +7,8 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/log/log.h"
 #include "shim/ttrpc/connection.h"
@@ -85,8 +84,7 @@ asio::awaitable<void> Server::State::accept_all(std::shared_ptr<State> state) {
   while (state->acceptor.is_open()) {
     Socket socket(state->executor);
     boost::system::error_code error;
-    co_await state->acceptor.async_accept(socket,
-                                          asio::redirect_error(asio::use_awaitable, error));
+    co_await state->acceptor.async_accept(socket, asio::redirect_error(asio::use_awaitable, error));
     if (error == asio::error::operation_aborted || !state->acceptor.is_open()) break;
     if (error) {
       // Out of descriptors or memory: the pending connection would make this loop spin.

@@ -1,0 +1,86 @@
+#include "shim/command/bundle.h"
+
+#include <charconv>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "common/sys/file.h"
+
+namespace kata::command {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxSpecBytes = 8 * 1024 * 1024;
+constexpr size_t kMaxLineBytes = 4096;
+constexpr const char* kContainerType = "io.kubernetes.cri.container-type";
+constexpr const char* kSandboxId = "io.kubernetes.cri.sandbox-id";
+
+/// The object at `key`; an empty one when there is none.
+json object_at(const json& parent, const char* key) {
+  auto found = parent.find(key);
+  if (found == parent.end() || found->is_null()) return json::object();
+  return *found;
+}
+
+// Throws json::exception where a type is wrong.
+Placement placement_of(const json& spec) {
+  Placement placement;
+  json annotations = object_at(spec, "annotations");
+  placement.container_type = annotations.value(kContainerType, "");
+  placement.sandbox_id = annotations.value(kSandboxId, "");
+  json platform = object_at(spec, "linux");
+  for (const json& entry : object_at(platform, "namespaces"))
+    if (entry.at("type") == "network") placement.network_namespace = entry.value("path", "");
+  return placement;
+}
+
+}  // namespace
+
+Result<Placement> Bundle::placement() const {
+  std::filesystem::path file = directory_ / "config.json";
+  KATA_TRY(std::string text, sys::read_file(file, kMaxSpecBytes));
+  try {
+    return placement_of(json::parse(text));
+  } catch (const json::exception& error) {
+    return fail(Code::kInvalidArgument, "{}: {}", file.native(), error.what());
+  }
+}
+
+Status Bundle::write_address(const std::string& address) const {
+  return sys::write_file_atomically(directory_ / "address", address, 0644);
+}
+
+void Bundle::remove_address() const {
+  std::error_code ignored;
+  std::filesystem::remove(directory_ / "address", ignored);
+}
+
+Status Bundle::write_shim_pid(pid_t pid) const {
+  return sys::write_file_atomically(directory_ / "shim.pid", fmt::format("{}", pid), 0644);
+}
+
+Result<pid_t> Bundle::shim_pid() const {
+  std::filesystem::path file = directory_ / "shim.pid";
+  KATA_TRY(std::string text, sys::read_file(file, kMaxLineBytes));
+  pid_t pid = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
+  if (error != std::errc() || end != text.data() + text.size() || pid <= 0)
+    return fail(Code::kInvalidArgument, "{} holds no pid", file.native());
+  return pid;
+}
+
+Status Bundle::write_sandbox_dir(const std::filesystem::path& run_dir) const {
+  return sys::write_file_atomically(directory_ / "sandbox-dir", run_dir.native(), 0600);
+}
+
+Result<std::filesystem::path> Bundle::sandbox_dir() const {
+  std::filesystem::path file = directory_ / "sandbox-dir";
+  KATA_TRY(std::string text, sys::read_file(file, kMaxLineBytes));
+  if (!text.starts_with('/'))
+    return fail(Code::kInvalidArgument, "{} holds no absolute path", file.native());
+  return std::filesystem::path(text);
+}
+
+}  // namespace kata::command

@@ -1,0 +1,61 @@
+// The bundle directory that containerd makes for a container, as far as the shim's commands care.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include <sys/types.h>
+
+#include "common/error/error.h"
+
+namespace kata::command {
+
+/// What config.json says about the container's place, read without judging the rest of it.
+struct Placement {
+  /// Annotation io.kubernetes.cri.container-type: "sandbox", "container", or empty outside of CRI.
+  std::string container_type;
+  /// Annotation io.kubernetes.cri.sandbox-id: the pod's; empty outside of CRI.
+  std::string sandbox_id;
+  /// linux.namespaces, type "network": nullopt without an entry, else its path (may be empty).
+  std::optional<std::string> network_namespace;
+
+  /// A container of a sandbox that another shim serves already.
+  bool joins_sandbox(const std::string& id) const {
+    return !sandbox_id.empty() && sandbox_id != id && container_type != "sandbox";
+  }
+};
+
+class Bundle {
+ public:
+  /// An empty directory is the working directory, in which containerd runs the shim.
+  explicit Bundle(std::filesystem::path directory)
+      : directory_(directory.empty() ? "." : std::move(directory)) {}
+
+  const std::filesystem::path& directory() const { return directory_; }
+  /// The fifo from which containerd copies into its own log.
+  std::filesystem::path log() const { return directory_ / "log"; }
+  std::filesystem::path rootfs() const { return directory_ / "rootfs"; }
+
+  /// NotFound: no config.json. InvalidArgument: it is no JSON, or one of these has a wrong type.
+  Result<Placement> placement() const;
+
+  /// `address`: where containerd finds the shim again after its own restart.
+  Status write_address(const std::string& address) const;
+  void remove_address() const;
+
+  /// `shim.pid`.
+  Status write_shim_pid(pid_t pid) const;
+  /// NotFound: none was written.
+  Result<pid_t> shim_pid() const;
+
+  /// `sandbox-dir`: where the sandbox keeps its state, for a `delete` that cannot read the
+  /// configuration (any more).
+  Status write_sandbox_dir(const std::filesystem::path& run_dir) const;
+  Result<std::filesystem::path> sandbox_dir() const;
+
+ private:
+  std::filesystem::path directory_;
+};
+
+}  // namespace kata::command

@@ -1,0 +1,121 @@
+#include "shim/command/pod_server.h"
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <system_error>
+
+#include <boost/asio/signal_set.hpp>
+#include <signal.h>
+
+#include "common/log/log.h"
+#include "common/sys/event.h"
+#include "shim/command/environment.h"
+#include "shim/events/publisher.h"
+#include "shim/io/stdio.h"
+#include "shim/service/task_service.h"
+#include "shim/ttrpc/server.h"
+
+namespace kata::command {
+namespace {
+
+// containerd waits 3 s for the answer to Shutdown.
+constexpr std::chrono::milliseconds kLastEventsLimit{2000};
+constexpr std::chrono::milliseconds kLastRepliesLimit{1000};
+
+class PodServer {
+ public:
+  explicit PodServer(PodServerOptions options);
+
+  Status run(const std::function<void()>& on_ready);
+
+ private:
+  asio::awaitable<void> shut_down();
+  asio::awaitable<void> end_after_shutdown();
+  void end_on_signals();
+
+  asio::io_context context_{1};
+  PodServerOptions options_;
+  events::Publisher publisher_;
+  std::unique_ptr<sandbox::Sandbox> sandbox_;
+  service::TaskService service_;
+  ttrpc::Server server_;
+  asio::signal_set signals_;
+  bool shutting_down_ = false;
+  sys::Event shut_down_done_;
+};
+
+events::PublisherOptions publisher_options(const sandbox::SandboxOptions& sandbox) {
+  return {.address = environment_value(kTtrpcAddressVariable), .nspace = sandbox.nspace};
+}
+
+PodServer::PodServer(PodServerOptions options)
+    : options_(std::move(options)),
+      publisher_(context_.get_executor(), publisher_options(options_.sandbox)),
+      sandbox_(sandbox::make_sandbox(
+          context_.get_executor(), options_.sandbox,
+          [this](const std::string& id, const std::string& exec_id, uint32_t pid,
+                 const sandbox::ProcessExit& exit) { service_.on_exit(id, exec_id, pid, exit); })),
+      service_(
+          *sandbox_, publisher_,
+          [this](const io::StdioConfig& stdio) {
+            return io::open_stdio(context_.get_executor(), stdio);
+          },
+          [this] { return shut_down(); }),
+      server_(context_.get_executor()),
+      signals_(context_, SIGTERM, SIGINT),
+      shut_down_done_(context_.get_executor()) {
+  service_.add_to(server_, service::kTaskServiceV2);
+}
+
+Status PodServer::run(const std::function<void()>& on_ready) {
+  end_on_signals();
+  KATA_CHECK(server_.serve(std::move(options_.listener)));
+  asio::co_spawn(context_, end_after_shutdown(), asio::detached);
+  on_ready();
+  log::info("serving", {{"socket", options_.socket_path.native()}});
+  context_.run();
+  log::info("shim ended");
+  return {};
+}
+
+/// Ends the pod once, however many ask for it; all of them wait for the end.
+asio::awaitable<void> PodServer::shut_down() {
+  if (std::exchange(shutting_down_, true)) {
+    co_await shut_down_done_.wait();
+    co_return;
+  }
+  if (Status ended = co_await sandbox_->shutdown(); !ended)
+    log::error("the sandbox did not end cleanly", {{"error", ended.error().message()}});
+  if (!co_await publisher_.flush(kLastEventsLimit))
+    log::error("containerd did not take the last events");
+  server_.stop_accepting();
+  std::error_code ignored;
+  std::filesystem::remove(options_.socket_path, ignored);
+  shut_down_done_.set();
+}
+
+/// Lets the answer to Shutdown out before the process ends.
+asio::awaitable<void> PodServer::end_after_shutdown() {
+  co_await shut_down_done_.wait();
+  co_await server_.idle(kLastRepliesLimit);
+  context_.stop();
+}
+
+void PodServer::end_on_signals() {
+  signals_.async_wait([this](boost::system::error_code error, int signal) {
+    if (error) return;
+    log::warning("ending the pod", {{"signal", std::to_string(signal)}});
+    // containerd publishes the exits itself when it sees its connection end.
+    publisher_.close();
+    asio::co_spawn(context_, shut_down(), asio::detached);
+  });
+}
+
+}  // namespace
+
+Status serve_pod(PodServerOptions options, const std::function<void()>& on_ready) {
+  return PodServer(std::move(options)).run(on_ready);
+}
+
+}  // namespace kata::command

@@ -1,0 +1,90 @@
+#include "shim/command/serve.h"
+
+#include <filesystem>
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log/log.h"
+#include "common/sys/unix_socket.h"
+#include "runtime/config/config.h"
+#include "runtime/sandbox/namespaces.h"
+#include "runtime/sandbox/state.h"
+#include "shim/command/bundle.h"
+#include "shim/command/log_output.h"
+#include "shim/command/pod_server.h"
+#include "shim/command/server_process.h"
+#include "shim/command/shim_socket.h"
+
+namespace kata::command {
+namespace {
+
+/// Where we serve: the descriptor, and the path to remove in the end.
+struct Listener {
+  UniqueFd fd;
+  std::filesystem::path path;
+};
+
+Result<Listener> open_listener(const CommandLine& line) {
+  if (!line.socket.empty()) {
+    KATA_TRY(UniqueFd fd, sys::listen_unix(line.socket));
+    return Listener{.fd = std::move(fd), .path = line.socket};
+  }
+  struct stat info {};
+  if (fstat(kListenFd, &info) != 0 || !S_ISSOCK(info.st_mode))
+    return fail(Code::kFailedPrecondition,
+                "descriptor {} is no listening socket: use `start`, or give -socket", kListenFd);
+  fcntl(kListenFd, F_SETFD, FD_CLOEXEC);
+  return Listener{.fd = UniqueFd(kListenFd),
+                  .path = ShimSocket(line.address, line.nspace, line.id).path()};
+}
+
+Result<config::Config> load_configuration(const CommandLine& line) {
+  KATA_TRY(config::Config config, config::load_default());
+  log::set_level(line.debug ? log::Level::kDebug : config.runtime.log_level);
+  log::info("configuration loaded",
+            {{"source", config.source.empty() ? "defaults" : config.source.native()}});
+  return config;
+}
+
+Status enter_namespaces(const Bundle& bundle) {
+  KATA_TRY(Placement placement, bundle.placement());
+  KATA_CHECK(sandbox::enter_private_mount_namespace());
+  return sandbox::enter_network_namespace(placement.network_namespace);
+}
+
+Result<PodServerOptions> prepare(const CommandLine& line, const Bundle& bundle) {
+  KATA_TRY(config::Config config, load_configuration(line));
+  KATA_TRY(Listener listener, open_listener(line));
+  KATA_CHECK(enter_namespaces(bundle));
+  std::string key = sandbox::run_dir_key(line.address, line.nspace, line.id);
+  KATA_CHECK(bundle.write_sandbox_dir(config.runtime.state_root / key));
+  KATA_CHECK(bundle.write_shim_pid(getpid()));
+  return PodServerOptions{.sandbox = {.id = line.id,
+                                      .nspace = line.nspace,
+                                      .run_dir_key = key,
+                                      .config = std::move(config)},
+                          .listener = std::move(listener.fd),
+                          .socket_path = std::move(listener.path)};
+}
+
+}  // namespace
+
+Status serve(const CommandLine& line) {
+  Bundle bundle(line.bundle);
+  signal(SIGPIPE, SIG_IGN);
+  log_and_stderr_to_bundle(bundle);
+  log::set_context("sandbox", line.id);
+  ReadyReport report = ReadyReport::inherited();
+  Result<PodServerOptions> options = prepare(line, bundle);
+  if (!options) {
+    report.failed(options.error());
+    return std::unexpected(std::move(options).error());
+  }
+  return serve_pod(*std::move(options), [&] { report.ready(); });
+}
+
+}  // namespace kata::command
