@@ -20,7 +20,7 @@ namespace {
 constexpr std::string_view kRuntimeName = "io.containerd.kata.v2";
 
 /// containerd reads stdout and stderr of `start` as one: nothing else may ever be written there.
-Status print(std::string_view text) {
+Status print_text(std::string_view text) {
   while (!text.empty()) {
     ssize_t count = write(STDOUT_FILENO, text.data(), text.size());
     if (count < 0 && errno == EINTR) continue;
@@ -32,14 +32,14 @@ Status print(std::string_view text) {
 
 Status print(const Result<std::string>& text) {
   if (!text) return std::unexpected(text.error());
-  return print(std::string_view(*text));
+  return print_text(*text);
 }
 
 Status run(const std::vector<std::string>& arguments) {
   KATA_TRY(CommandLine line, parse_command_line(arguments));
   switch (line.action) {
     case Action::kVersion:
-      return print(fmt::format("containerd-shim-kata-v2:\n  Version:  {}\n", KATA_VERSION));
+      return print_text(fmt::format("containerd-shim-kata-v2:\n  Version:  {}\n", KATA_VERSION));
     case Action::kInfo:
       return print(service::encode_runtime_info(kRuntimeName, KATA_VERSION));
     case Action::kStart:

@@ -37,7 +37,7 @@ class PodServer {
   asio::io_context context_{1};
   PodServerOptions options_;
   events::Publisher publisher_;
-  std::unique_ptr<sandbox::Sandbox> sandbox_;
+  std::shared_ptr<sandbox::Sandbox> sandbox_;
   service::TaskService service_;
   ttrpc::Server server_;
   asio::signal_set signals_;
