@@ -155,11 +155,13 @@ struct Subprocess::State {
     if (output.size() > 2 * output_kept_bytes) output.erase(0, output.size() - output_kept_bytes);
   }
 
-  void drain() {
+  /// Reads what is in the pipe; false at its end.
+  bool drain() {
     std::array<char, 4096> buffer;
     ssize_t size;
     while ((size = ::read(pipe.native_handle(), buffer.data(), buffer.size())) > 0)
       keep(buffer.data(), static_cast<size_t>(size));
+    return size < 0 && errno == EAGAIN;
   }
 
   ProcessIdentity identity;
@@ -172,14 +174,13 @@ struct Subprocess::State {
 };
 
 asio::awaitable<void> Subprocess::read_output(std::shared_ptr<State> state) {
-  std::array<char, 4096> buffer;
   boost::system::error_code error;
-  while (!error) {
-    const auto target = asio::buffer(buffer);
-    const size_t size = co_await state->pipe.async_read_some(
-        target, asio::redirect_error(asio::use_awaitable, error));
-    state->keep(buffer.data(), size);
-  }
+  do {
+    // A wait and then a read, not an async_read: its bytes could be under way to this coroutine
+    // while reap() already reads the ones behind them.
+    co_await state->pipe.async_wait(asio::posix::stream_descriptor::wait_read,
+                                    asio::redirect_error(asio::use_awaitable, error));
+  } while (!error && state->pipe.is_open() && state->drain());
 }
 
 asio::awaitable<void> Subprocess::reap(std::shared_ptr<State> state) {

@@ -57,6 +57,8 @@ class DirectVm final : public Vm {
  private:
   static Async<std::string> wait_exit(std::shared_ptr<Running> running) {
     KATA_CO_TRY(const sys::ExitStatus status, co_await running->process->wait());
+    // Its last event may still be in the socket.
+    co_await running->qmp->wait_closed();
     co_return describe_end(*running, status);
   }
 

@@ -22,7 +22,8 @@ struct QmpClient::State {
       : executor(executor),
         socket(executor, asio::local::stream_protocol(), fd.release()),
         on_event(std::move(handler)),
-        greeting(executor) {}
+        greeting(executor),
+        ended(executor) {}
 
   /// Ends the connection: every call under way, and every later one, answers `error`.
   void close(Error error) {
@@ -32,6 +33,7 @@ struct QmpClient::State {
     socket.close(ignored);
     on_event = nullptr;
     greeting.set(std::unexpected(*closed));
+    ended.set();
     for (auto& [id, reply] : std::exchange(pending, {})) reply.set(std::unexpected(*closed));
   }
 
@@ -59,6 +61,7 @@ struct QmpClient::State {
   std::string to_write;
   bool writing = false;
   std::optional<Error> closed;
+  sys::Event ended;
 };
 
 QmpClient::QmpClient(asio::any_io_executor executor, UniqueFd socket, EventHandler on_event)
@@ -130,6 +133,8 @@ Async<json> QmpClient::execute(std::shared_ptr<State> state, std::string command
   if (!result) co_return std::unexpected(result.error().with_stage("QMP " + command));
   co_return result;
 }
+
+asio::awaitable<void> QmpClient::wait_closed() { return state_->ended.wait(); }
 
 Async<void> QmpClient::handshake() { return handshake(state_); }
 

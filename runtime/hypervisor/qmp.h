@@ -33,6 +33,9 @@ class QmpClient {
   Async<nlohmann::json> execute(std::string command,
                                 nlohmann::json arguments = nlohmann::json::object());
 
+  /// Completes when the connection has ended and every event before its end has been handled.
+  asio::awaitable<void> wait_closed();
+
   /// From the greeting, e.g. "7.2.22"; empty before it.
   const std::string& qemu_version() const;
 

@@ -1,0 +1,149 @@
+#include "runtime/hypervisor/command_line.h"
+
+#include <algorithm>
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "runtime/hypervisor/device_rendering.h"
+
+namespace kata::hypervisor {
+namespace {
+
+constexpr int kQmpFd = 40;
+
+VmConfig example() {
+  VmConfig config;
+  config.name = "pod1";
+  config.qemu_path = "/usr/bin/qemu-system-x86_64";
+  config.kernel = "/k/vmlinux";
+  config.initrd = "/k/initrd";
+  config.kernel_command_line = "console=ttyS0 quiet";
+  config.console_socket = "/run/kata/1/console.sock";
+  return config;
+}
+
+std::vector<std::string> arguments(const VmConfig& config) {
+  const auto line = render_command_line(config, kQmpFd);
+  REQUIRE(line.has_value());
+  return line->arguments;
+}
+
+/// Every value that follows `option`.
+std::vector<std::string> values(const std::vector<std::string>& arguments,
+                                std::string_view option) {
+  std::vector<std::string> found;
+  for (size_t i = 0; i + 1 < arguments.size(); ++i)
+    if (arguments[i] == option) found.push_back(arguments[i + 1]);
+  return found;
+}
+
+bool holds(const std::vector<std::string>& list, std::string_view value) {
+  return std::ranges::find(list, value) != list.end();
+}
+
+TEST_CASE("the VM is lean, confined and never reboots") {
+  const auto line = arguments(example());
+  CHECK(holds(line, "-nodefaults"));
+  CHECK(holds(line, "-no-user-config"));
+  CHECK(holds(line, "-no-reboot"));
+  CHECK(values(line, "-display") == std::vector<std::string>{"none"});
+  CHECK(values(line, "-sandbox") ==
+        std::vector<std::string>{
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"});
+  CHECK(values(line, "-kernel") == std::vector<std::string>{"/k/vmlinux"});
+  CHECK(values(line, "-initrd") == std::vector<std::string>{"/k/initrd"});
+  CHECK(values(line, "-append") == std::vector<std::string>{"console=ttyS0 quiet"});
+}
+
+TEST_CASE("the seccomp sandbox can be switched off") {
+  VmConfig config = example();
+  config.seccomp_sandbox = false;
+  CHECK_FALSE(holds(arguments(config), "-sandbox"));
+}
+
+TEST_CASE("guest memory is a shared memfd of the wanted size") {
+  VmConfig config = example();
+  config.memory_mib = 512;
+  const auto line = arguments(config);
+  CHECK(values(line, "-m") == std::vector<std::string>{"512M"});
+  CHECK(holds(values(line, "-object"), "memory-backend-memfd,id=ram,size=512M,share=on"));
+  CHECK(values(line, "-machine").front().starts_with("q35,memory-backend=ram,"));
+}
+
+TEST_CASE("the accelerator chooses CPU and threads") {
+  VmConfig config = example();
+  CHECK(values(arguments(config), "-accel").front() == "tcg,thread=single");
+  CHECK(values(arguments(config), "-cpu").front() == "max");
+  config.vcpus = 2;
+  CHECK(values(arguments(config), "-accel").front() == "tcg,thread=multi");
+  CHECK(values(arguments(config), "-smp").front() == "cpus=2,sockets=1,cores=2,threads=1");
+  config.accelerator = Accelerator::kKvm;
+  CHECK(values(arguments(config), "-accel").front() == "kvm");
+  CHECK(values(arguments(config), "-cpu").front() == "host");
+}
+
+TEST_CASE("monitor and console") {
+  const auto rendered = render_command_line(example(), kQmpFd);
+  REQUIRE(rendered.has_value());
+  CHECK(rendered->fds == std::vector<int>{kQmpFd});
+  const auto chardevs = values(rendered->arguments, "-chardev");
+  CHECK(holds(chardevs, "socket,id=qmp,fd=3"));
+  CHECK(holds(chardevs, "socket,id=console,path=/run/kata/1/console.sock,server=off"));
+  CHECK(values(rendered->arguments, "-mon").front() == "chardev=qmp,mode=control");
+  CHECK(values(rendered->arguments, "-serial").front() == "chardev:console");
+}
+
+TEST_CASE("devices are JSON, with their sockets and descriptors") {
+  VmConfig config = example();
+  config.devices = {VhostUserVsock{.socket = "/run/a,b/vsock.sock"},
+                    VhostUserFs{.socket = "/run/fs.sock", .tag = "kataShared"},
+                    KernelVsock{.guest_cid = 7, .vhost_fd = 50}};
+  config.hotplug_ports = 2;
+  const auto rendered = render_command_line(config, kQmpFd);
+  REQUIRE(rendered.has_value());
+  CHECK(rendered->fds == std::vector<int>{kQmpFd, 50});
+  const auto chardevs = values(rendered->arguments, "-chardev");
+  CHECK(holds(chardevs, "socket,id=dev0-socket,path=/run/a,,b/vsock.sock"));
+  CHECK(holds(chardevs, "socket,id=dev1-socket,path=/run/fs.sock"));
+
+  std::map<std::string, nlohmann::json> devices;
+  for (const auto& text : values(rendered->arguments, "-device")) {
+    const auto device = nlohmann::json::parse(text);
+    devices[device["id"]] = device;
+  }
+  CHECK(devices["dev0"]["driver"] == "vhost-user-vsock-pci");
+  CHECK(devices["dev0"]["chardev"] == "dev0-socket");
+  CHECK(devices["dev1"]["driver"] == "vhost-user-fs-pci");
+  CHECK(devices["dev1"]["tag"] == "kataShared");
+  CHECK(devices["dev2"]["driver"] == "vhost-vsock-pci");
+  CHECK(devices["dev2"]["guest-cid"] == 7);
+  CHECK(devices["dev2"]["vhostfd"] == "4");
+  CHECK(devices["rng0"]["driver"] == "virtio-rng-pci");
+  CHECK(devices["rp0"]["driver"] == "pcie-root-port");
+  CHECK(devices["rp0"]["chassis"] != devices["rp1"]["chassis"]);
+}
+
+TEST_CASE("what QEMU could not take is refused before it is started") {
+  VmConfig config = example();
+  config.devices = {VhostUserVsock{.socket = "/" + std::string(108, 's')}};
+  CHECK(render_command_line(config, kQmpFd).error().code() == Code::kInvalidArgument);
+  config.devices = {VhostUserFs{.socket = "/s", .tag = std::string(37, 't')}};
+  CHECK(render_command_line(config, kQmpFd).error().code() == Code::kInvalidArgument);
+  config.devices = {KernelVsock{.guest_cid = 2, .vhost_fd = 5}};
+  CHECK(render_command_line(config, kQmpFd).error().code() == Code::kInvalidArgument);
+}
+
+TEST_CASE("a guest's panic ends the VM with its text on the console") {
+  const std::string line = base_kernel_command_line(example());
+  CHECK(line.find("console=ttyS0") != std::string::npos);
+  CHECK(line.find("panic=-1") != std::string::npos);
+}
+
+TEST_CASE("commas inside of options are doubled") {
+  CHECK(escape_option("a,b,,c") == "a,,b,,,,c");
+  CHECK(escape_option("") == "");
+}
+
+}  // namespace
+}  // namespace kata::hypervisor

@@ -1,0 +1,220 @@
+#include "runtime/hypervisor/qmp.h"
+
+#include <array>
+#include <optional>
+
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/write.hpp>
+#include <catch2/catch.hpp>
+#include <sys/socket.h>
+
+#include "runtime/hypervisor/qmp_message.h"
+
+namespace kata::hypervisor {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kGreeting =
+    "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}, "
+    "\"package\": \"Debian\"}, \"capabilities\": [\"oob\"]}}\r\n";
+
+TEST_CASE("messages are recognised") {
+  QmpParser parser;
+  const auto messages = parser.feed(
+      std::string(kGreeting) +
+      "{\"event\": \"SHUTDOWN\", \"data\": {\"guest\": true, \"reason\": \"guest-reset\"}}\r\n"
+      "{\"return\": {\"a\": 1}, \"id\": 4}\n"
+      "\n"
+      "{\"id\": 5, \"error\": {\"class\": \"DeviceNotFound\", \"desc\": \"Device 'x' gone\"}}\r\n");
+  REQUIRE(messages.has_value());
+  REQUIRE(messages->size() == 4);
+  CHECK(std::get<QmpGreeting>((*messages)[0]).qemu_version == "7.2.22");
+  CHECK(std::get<QmpEvent>((*messages)[1]).name == "SHUTDOWN");
+  CHECK(std::get<QmpEvent>((*messages)[1]).data["reason"] == "guest-reset");
+  CHECK(std::get<QmpReply>((*messages)[2]).id == 4);
+  CHECK(*std::get<QmpReply>((*messages)[2]).result == json{{"a", 1}});
+  const auto& failed = std::get<QmpReply>((*messages)[3]);
+  REQUIRE_FALSE(failed.result.has_value());
+  CHECK(failed.result.error().code() == Code::kNotFound);
+  CHECK(failed.result.error().message() == "QEMU: Device 'x' gone");
+}
+
+TEST_CASE("a message may come byte by byte") {
+  QmpParser parser;
+  size_t count = 0;
+  for (const char c : kGreeting) {
+    const auto messages = parser.feed(std::string_view(&c, 1));
+    REQUIRE(messages.has_value());
+    count += messages->size();
+  }
+  CHECK(count == 1);
+}
+
+TEST_CASE("what is no QMP is refused") {
+  for (const char* line :
+       {"hello", "[]", "42", "{}", "{\"return\": {}}", "{\"id\": -1}", "{\"id\": 1}",
+        "{\"id\": 1, \"error\": 2}", "{\"event\": 3}", "{\"a\":", "\x1b[31m\xff"}) {
+    QmpParser parser;
+    const auto messages = parser.feed(std::string(line) + "\n");
+    INFO(line);
+    REQUIRE_FALSE(messages.has_value());
+    CHECK(messages.error().code() == Code::kInvalidArgument);
+    for (const char c : messages.error().message()) CHECK((c >= 0x20 && c < 0x7f));
+  }
+}
+
+TEST_CASE("a greeting with a strange version is taken without one") {
+  for (const char* version : {"7", "{\"qemu\": 7}", "{\"qemu\": {\"major\": 7}}", "null"}) {
+    QmpParser parser;
+    const auto messages = parser.feed("{\"QMP\": {\"version\": " + std::string(version) + "}}\n");
+    REQUIRE(messages.has_value());
+    CHECK(std::get<QmpGreeting>(messages->front()).qemu_version.empty());
+  }
+}
+
+TEST_CASE("a line without end is refused and not kept") {
+  QmpParser parser;
+  const std::string chunk(64 * 1024, ' ');
+  size_t fed = 0;
+  while (parser.feed(chunk).has_value()) {
+    fed += chunk.size();
+    REQUIRE(fed <= QmpParser::kMaxLineBytes);
+  }
+  CHECK(fed == QmpParser::kMaxLineBytes);
+}
+
+TEST_CASE("deep nesting is cut, not followed") {
+  QmpParser parser;
+  constexpr size_t kDepth = 100000;
+  const std::string deep =
+      "{\"event\": \"E\", \"data\": " + std::string(kDepth, '[') + std::string(kDepth, ']') + "}\n";
+  REQUIRE(deep.size() < QmpParser::kMaxLineBytes);
+  CHECK(parser.feed(deep).has_value());
+}
+
+/// A client and a script that plays QEMU, on one io_context.
+class Conversation {
+ public:
+  Conversation() {
+    std::array<int, 2> pair;
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) == 0);
+    qemu_.emplace(io_, asio::local::stream_protocol(), pair[1]);
+    client_.emplace(io_.get_executor(), UniqueFd(pair[0]),
+                    [this](const std::string& name, const json&) { events_.push_back(name); });
+  }
+
+  asio::awaitable<void> say(std::string text) {
+    const auto bytes = asio::buffer(text);
+    co_await asio::async_write(*qemu_, bytes, asio::use_awaitable);
+  }
+  asio::awaitable<json> hear() {
+    auto buffer = asio::dynamic_buffer(heard_);
+    const size_t size = co_await asio::async_read_until(*qemu_, buffer, '\n', asio::use_awaitable);
+    const json request = json::parse(heard_.substr(0, size));
+    heard_.erase(0, size);
+    co_return request;
+  }
+  void hang_up() { qemu_.reset(); }
+
+  void spawn(asio::awaitable<void> part) {
+    asio::co_spawn(io_, std::move(part), [](std::exception_ptr thrown) {
+      if (thrown) std::rethrow_exception(thrown);
+    });
+  }
+  void run() { io_.run(); }
+  QmpClient& client() { return *client_; }
+  void close_client() { client_.reset(); }
+  const std::vector<std::string>& events() const { return events_; }
+
+ private:
+  asio::io_context io_;
+  std::optional<asio::local::stream_protocol::socket> qemu_;
+  std::optional<QmpClient> client_;
+  std::string heard_;
+  std::vector<std::string> events_;
+};
+
+asio::awaitable<void> greet(Conversation& talk) {
+  co_await talk.say(std::string(kGreeting));
+  const json request = co_await talk.hear();
+  CHECK(request["execute"] == "qmp_capabilities");
+  const json answer = {{"return", json::object()}, {"id", request["id"]}};
+  co_await talk.say(answer.dump() + "\n");
+}
+
+asio::awaitable<void> out_of_order_qemu(Conversation& talk) {
+  co_await greet(talk);
+  const json first = co_await talk.hear();
+  const json second = co_await talk.hear();
+  const json answer2 = {{"return", second["execute"]}, {"id", second["id"]}};
+  const json answer1 = {{"return", first["execute"]}, {"id", first["id"]}};
+  co_await talk.say("{\"event\": \"RESUME\"}\r\n" + answer2.dump() + "\n" +
+                    "{\"return\": 0, \"id\": 999}\n" + answer1.dump() + "\n");
+}
+
+asio::awaitable<void> ask(Conversation& talk, std::string command, int& answered) {
+  const auto reply = co_await talk.client().execute(command);
+  REQUIRE(reply.has_value());
+  CHECK(*reply == command);
+  if (++answered == 2) talk.close_client();
+}
+
+asio::awaitable<void> ask_twice(Conversation& talk, int& answered) {
+  const auto greeted = co_await talk.client().handshake();
+  REQUIRE(greeted.has_value());
+  CHECK(talk.client().qemu_version() == "7.2.22");
+  talk.spawn(ask(talk, "query-status", answered));
+  talk.spawn(ask(talk, "query-name", answered));
+}
+
+TEST_CASE("answers find their questions, in any order") {
+  Conversation talk;
+  int answered = 0;
+  talk.spawn(out_of_order_qemu(talk));
+  talk.spawn(ask_twice(talk, answered));
+  talk.run();
+  CHECK(answered == 2);
+  CHECK(talk.events() == std::vector<std::string>{"RESUME"});
+}
+
+asio::awaitable<void> expect_failure(Conversation& talk, Code code, bool& done) {
+  const auto greeted = co_await talk.client().handshake();
+  const auto reply = co_await talk.client().execute("query-status");
+  REQUIRE_FALSE(reply.has_value());
+  CHECK(reply.error().code() == code);
+  if (!greeted) CHECK(greeted.error().code() == code);
+  done = true;
+}
+
+asio::awaitable<void> hang_up(Conversation& talk, bool after_greeting) {
+  if (after_greeting) {
+    co_await greet(talk);
+    co_await talk.hear();
+  }
+  talk.hang_up();
+}
+
+TEST_CASE("a QEMU that hangs up fails the calls under way") {
+  for (const bool after_greeting : {false, true}) {
+    Conversation talk;
+    bool done = false;
+    talk.spawn(hang_up(talk, after_greeting));
+    talk.spawn(expect_failure(talk, Code::kUnavailable, done));
+    talk.run();
+    CHECK(done);
+  }
+}
+
+TEST_CASE("a QEMU that sends garbage is dropped") {
+  Conversation talk;
+  bool done = false;
+  talk.spawn(talk.say("garbage\n"));
+  talk.spawn(expect_failure(talk, Code::kInvalidArgument, done));
+  talk.run();
+  CHECK(done);
+}
+
+}  // namespace
+}  // namespace kata::hypervisor
