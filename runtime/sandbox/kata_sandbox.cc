@@ -352,11 +352,4 @@ Async<void> KataSandbox::shutdown() {
   co_return stopped;
 }
 
-std::shared_ptr<Sandbox> make_sandbox(asio::any_io_executor executor, SandboxOptions options,
-                                      ExitHandler on_exit) {
-  Parts parts = make_parts(executor, options.config);
-  return std::make_shared<KataSandbox>(std::move(executor), std::move(options), std::move(parts),
-                                       std::move(on_exit));
-}
-
 }  // namespace kata::sandbox

@@ -52,7 +52,7 @@ Parts make_parts(asio::any_io_executor executor, const config::Config& config) {
                          state_root = config.runtime.state_root]()
       -> Result<std::unique_ptr<hypervisor::Launcher>> {
     if (wanted.launcher == config::LauncherChoice::kLibvirt)
-      return hypervisor::load_libvirt_launcher(executor, wanted.libvirt_uri, state_root);
+      return fail(Code::kUnimplemented, "launcher libvirt {}", state_root.native());
     return hypervisor::make_direct_launcher(executor);
   };
   parts.choose_accelerator = [choice = config.hypervisor.accelerator] {

@@ -140,9 +140,13 @@ asio::awaitable<void> PodVm::watch_vm() {
 Async<void> PodVm::await_ready() {
   // Three things can happen first: the guest says it is ready, QEMU ends, time runs out.
   sys::Promise<Status> outcome(executor_);
+  sys::Promise<bool> reader_ended(executor_);
   asio::cancellation_signal stop_reading;
   asio::co_spawn(executor_, read_ready_line(std::move(ready_listener_), outcome),
-                 asio::bind_cancellation_slot(stop_reading.slot(), asio::detached));
+                 asio::bind_cancellation_slot(stop_reading.slot(),
+                                              [reader_ended](std::exception_ptr) mutable {
+                                                reader_ended.set(true);
+                                              }));
   auto end_with_vm = [](std::shared_ptr<PodVm> self,
                         sys::Promise<Status> result) -> asio::awaitable<void> {
     std::string reason = co_await self->gone_.wait();
@@ -153,6 +157,8 @@ Async<void> PodVm::await_ready() {
 
   auto ready = co_await outcome.wait_for(options_.config.agent.dial_timeout);
   stop_reading.emit(asio::cancellation_type::terminal);
+  // It uses the vsock back end and the signal's slot: neither may go before it.
+  co_await reader_ended.wait();
   if (!ready) co_return std::unexpected(timeout_error(options_.config.agent.dial_timeout));
   co_return *ready;
 }

@@ -8,7 +8,9 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
+extern "C" {  // glibc 2.36 forgets to say so itself
 #include <sys/pidfd.h>
+}
 
 #include "common/log/log.h"
 #include "common/sys/file.h"
