@@ -36,7 +36,8 @@ PodVm::PodVm(asio::any_io_executor executor, SandboxOptions options, Parts parts
       options_(std::move(options)),
       parts_(std::move(parts)),
       run_dir_(options_.config.runtime.state_root / options_.run_dir_key),
-      gone_(executor_) {}
+      gone_(executor_),
+      share_gone_(executor_) {}
 
 Async<void> PodVm::boot(const std::string& hostname) {
   auto self = shared_from_this();
@@ -53,6 +54,7 @@ Async<void> PodVm::run_boot_steps(const std::string& hostname) {
   KATA_CO_TRY(vsock_, parts_.open_vsock(run_dir_));
   KATA_CO_TRY(ready_listener_, vsock_->listen(kReadyPort));
   KATA_CO_TRY(share_, parts_.start_share(run_dir_));
+  asio::co_spawn(executor_, watch_share(), asio::detached);
   mark_stage("share");
   KATA_CO_CHECK(listen_to_console());
   KATA_CO_CHECK(save_state());
@@ -126,7 +128,12 @@ Result<VmConfig> PodVm::describe_vm() const {
 Async<void> PodVm::launch() {
   KATA_CO_TRY(launcher_, parts_.open_launcher());
   KATA_CO_TRY(const VmConfig vm, describe_vm());
-  KATA_CO_TRY(vm_, co_await launcher_->launch(vm));
+  auto launched = co_await launcher_->launch(vm);
+  // QEMU that finds nobody at the share's socket knows less of the cause than virtiofsd's last words.
+  if (!launched && share_gone_.is_set())
+    co_return fail(Code::kUnavailable, "share: virtiofsd {}", share_gone_.value());
+  if (!launched) co_return std::unexpected(launched.error());
+  vm_ = *std::move(launched);
   asio::co_spawn(executor_, watch_vm(), asio::detached);
   co_return save_state();
 }
@@ -135,6 +142,18 @@ asio::awaitable<void> PodVm::watch_vm() {
   auto self = shared_from_this();
   auto reason = co_await vm_->wait_exit();
   gone_.set(reason ? *reason : reason.error().message());
+}
+
+asio::awaitable<void> PodVm::watch_share() {
+  auto self = shared_from_this();
+  auto ended = co_await share_->wait_exit();
+  std::string reason = ended ? *ended : ended.error().message();
+  share_gone_.set(reason);
+  if (stopping_ || !vm_ || gone_.is_set()) co_return;
+  // Every file of the guest's containers hangs from here on: better an end that is seen.
+  log::error("virtiofsd has ended: the VM is stopped", {{"reason", reason}});
+  if (auto stopped = co_await vm_->stop(); !stopped)
+    log::error("stop the VM", {{"error", stopped.error().message()}});
 }
 
 Async<void> PodVm::await_ready() {
@@ -231,12 +250,16 @@ asio::awaitable<Error> PodVm::with_console(Error error) {
 
 Async<void> PodVm::stop() {
   auto self = shared_from_this();
+  stopping_ = true;
   Status first_failure;
   auto note = [&first_failure](const Status& status) {
     if (!status && first_failure) first_failure = status;
   };
   if (vm_) note(co_await vm_->stop());
-  if (share_) note(co_await share_->stop());
+  if (share_) {
+    note(co_await share_->stop());
+    co_await share_gone_.wait();  // watch_share() still uses it
+  }
   share_.reset();
   console_.reset();
   vsock_.reset();

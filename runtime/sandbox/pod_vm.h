@@ -46,6 +46,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<void> await_ready();
   Async<void> greet_agent(const std::string& hostname);
   asio::awaitable<void> watch_vm();
+  asio::awaitable<void> watch_share();
   asio::awaitable<void> read_ready_line(UniqueFd listener, sys::Promise<Status> outcome);
   Status save_state() const;
   Status check_not_aborted() const;
@@ -56,8 +57,10 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   const Parts parts_;
   std::filesystem::path run_dir_;
   sys::Promise<std::string> gone_;
+  sys::Promise<std::string> share_gone_;
   bool run_dir_made_ = false;
   bool aborted_ = false;
+  bool stopping_ = false;
 
   std::unique_ptr<vsock::Backend> vsock_;
   UniqueFd ready_listener_;

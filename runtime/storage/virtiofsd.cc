@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -58,6 +59,8 @@ class Virtiofsd : public Share {
     KATA_CHECK(make_share_root(root_));
     root_mounted_ = true;
     KATA_TRY(auto listener, sys::listen_unix(socket_, 1));
+    // virtiofsd accepts its one connection without waiting for it to be there.
+    if (fcntl(listener.get(), F_SETFL, 0) != 0) return fail_errno("share: make a socket blocking");
     sys::SubprocessOptions child;
     child.executable = daemon;
     // The options that QEMU's C daemon and the Rust daemon (as compatibility options) both take.

@@ -106,7 +106,10 @@ class FakeVsock : public vsock::Backend {
 class FakeShare : public storage::Share {
  public:
   FakeShare(Script& script, const std::filesystem::path& run_dir)
-      : script_(script), root_(run_dir / "shared"), device_(hypervisor::VhostUserFs{}) {
+      : script_(script),
+        root_(run_dir / "shared"),
+        device_(hypervisor::VhostUserFs{}),
+        ended_(script.executor) {
     ++script_.shares;
     std::filesystem::create_directory(root_);
   }
@@ -114,14 +117,18 @@ class FakeShare : public storage::Share {
   const hypervisor::Device& device() const override { return device_; }
   const std::filesystem::path& root() const override { return root_; }
   const sys::ProcessIdentity& server() const override { return none_; }
-  Async<std::string> wait_exit() override { co_return "not served"; }
-  Async<void> stop() override { co_return Status{}; }
+  Async<std::string> wait_exit() override { co_return co_await ended_.wait(); }
+  Async<void> stop() override {
+    ended_.set("exited");
+    co_return Status{};
+  }
 
  private:
   Script& script_;
   std::filesystem::path root_;
   hypervisor::Device device_;
   sys::ProcessIdentity none_;
+  sys::Promise<std::string> ended_;
 };
 
 class FakeStorage : public storage::ContainerStorage {
