@@ -22,6 +22,9 @@ using hypervisor::VmConfig;
 /// For hotplug after the boot; a port costs the guest some milliseconds of bus scan.
 constexpr uint32_t kSparePorts = 0;
 
+/// For a QEMU that has ended without ever having connected its console.
+constexpr std::chrono::milliseconds kConsoleEndLimit{500};
+
 Error timeout_error(std::chrono::seconds limit) {
   return Error(Code::kDeadlineExceeded,
                fmt::format("guest boot: the agent did not answer within {} s (dial_timeout in "
@@ -241,7 +244,11 @@ Status PodVm::save_state() const {
 asio::awaitable<Error> PodVm::with_console(Error error) {
   if (!console_ || !vm_) co_return error;
   // A guest that has died has written its last words, but they may not have been read yet.
-  if (gone_.is_set()) co_await console_->wait_end();
+  if (gone_.is_set()) {
+    using namespace asio::experimental::awaitable_operators;
+    asio::steady_timer limit(executor_, kConsoleEndLimit);
+    co_await (console_->wait_end() || limit.async_wait(asio::use_awaitable));
+  }
   std::vector<std::string> lines = console_->last_lines();
   if (lines.empty()) co_return error;
   co_return Error(error.code(), fmt::format("{}; last lines of the guest's console:\n{}",
