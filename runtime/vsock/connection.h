@@ -65,7 +65,8 @@ class Connection {
   /// Whether a packet without payload, or data from the host, should go to the guest now.
   bool has_control() const;
   bool wants_read();
-  bool has_output() { return has_control() || wants_read(); }
+  /// In this order: a stalled read makes a credit request due.
+  bool has_output() { return wants_read() || has_control(); }
 
   /// The next packet without payload. Legal only if has_control().
   VsockHeader next_control();

@@ -77,6 +77,8 @@ void Device::dispatch(const Event& event) {
 
 void Device::accept_front_end() {
   while (UniqueFd socket = front_end_listener_->accept()) {
+    // The one that has left may not have been noticed yet.
+    if (auto served = serve_front_end(); !served) end_session(served.error());
     if (front_end_) {
       log::warning("a second vhost-user front end is turned away");
       continue;

@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "runtime/vsock/async_socket.h"
 #include "runtime/vsock/unix_socket.h"
 
 namespace kata::vsock {
@@ -69,9 +68,11 @@ bool is_from_this_process(const UniqueFd& client) {
 }  // namespace
 
 Result<std::unique_ptr<VhostUserBackend>> VhostUserBackend::open(
-    asio::any_io_executor executor, const std::filesystem::path& run_dir) {
+    asio::any_io_executor executor, const std::filesystem::path& run_dir,
+    std::chrono::milliseconds dial_timeout) {
   DeviceSockets sockets{run_dir / kFrontEndSocket, run_dir / kHostSocket};
-  std::unique_ptr<VhostUserBackend> backend(new VhostUserBackend(std::move(executor), sockets));
+  std::unique_ptr<VhostUserBackend> backend(
+      new VhostUserBackend(std::move(executor), sockets, dial_timeout));
   backend->stop_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!backend->stop_) return fail_errno("create an eventfd");
   KATA_TRY(backend->device_, Device::create(sockets));
@@ -92,7 +93,7 @@ VhostUserBackend::~VhostUserBackend() {
 Async<UniqueFd> VhostUserBackend::dial(uint32_t port) {
   auto socket = connect_unix(sockets_.host);
   if (!socket) co_return fail_errno("connect to " + sockets_.host.native(), socket.error());
-  SocketWaiter waiter(executor_, *std::move(socket), kDialTimeout);
+  SocketWaiter waiter(executor_, *std::move(socket), dial_timeout_);
   const std::string line = fmt::format("CONNECT {}\n", port);
   const ssize_t sent = ::send(waiter.fd(), line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent != static_cast<ssize_t>(line.size())) {

@@ -1,10 +1,12 @@
 // The Backend over our own vhost-user vsock device.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <set>
 #include <thread>
 
+#include "runtime/vsock/async_socket.h"
 #include "runtime/vsock/device.h"
 #include "runtime/vsock/vsock.h"
 
@@ -14,8 +16,9 @@ namespace kata::vsock {
 /// two threads share no state.
 class VhostUserBackend : public Backend {
  public:
-  static Result<std::unique_ptr<VhostUserBackend>> open(asio::any_io_executor executor,
-                                                        const std::filesystem::path& run_dir);
+  static Result<std::unique_ptr<VhostUserBackend>> open(
+      asio::any_io_executor executor, const std::filesystem::path& run_dir,
+      std::chrono::milliseconds dial_timeout = kDialTimeout);
   VhostUserBackend(const VhostUserBackend&) = delete;
   VhostUserBackend& operator=(const VhostUserBackend&) = delete;
   /// Stops the thread and removes all socket files.
@@ -27,15 +30,18 @@ class VhostUserBackend : public Backend {
   Async<UniqueFd> accept_from_guest(const UniqueFd& listener) override;
 
  private:
-  VhostUserBackend(asio::any_io_executor executor, DeviceSockets sockets)
+  VhostUserBackend(asio::any_io_executor executor, DeviceSockets sockets,
+                   std::chrono::milliseconds dial_timeout)
       : executor_(std::move(executor)),
         sockets_(std::move(sockets)),
+        dial_timeout_(dial_timeout),
         device_description_(hypervisor::VhostUserVsock{sockets_.front_end}) {}
 
   std::filesystem::path listener_path(uint32_t port) const;
 
   asio::any_io_executor executor_;
   DeviceSockets sockets_;
+  const std::chrono::milliseconds dial_timeout_;
   hypervisor::Device device_description_;
   std::unique_ptr<Device> device_;
   UniqueFd stop_;
