@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/isolation/cgroup_file.h"
+#include "agent/isolation/cgroup_resources.h"
 #include "common/base/cleanup.h"
 
 namespace kata::isolation {
@@ -122,6 +123,10 @@ Result<Cgroup> Cgroup::create(const std::string& id, const fs::path& root) {
   KATA_TRY(auto dir, open_group(path));
   cleanup.release();
   return Cgroup(std::move(path), std::move(dir));
+}
+
+Status Cgroup::apply(const oci::Resources& resources) {
+  return apply_resources(dir_.get(), resources);
 }
 
 Status Cgroup::add(pid_t pid) {

@@ -32,9 +32,9 @@ class Cgroup {
   static Result<Cgroup> create(const std::string& id,
                                const std::filesystem::path& root = kCgroupRoot);
 
-  /// Writes memory.max, memory.swap.max, cpu.max, cpu.weight, pids.max, as runc converts them from
-  /// the spec's cgroup v1 terms. Limits of a controller that the kernel lacks are
-  /// FailedPrecondition naming it. What else the spec may hold is listed by oci::not_enforced.
+  /// Writes memory.max, memory.low, memory.swap.max, cpu.max, cpu.weight, pids.max, as runc
+  /// converts them from the spec's cgroup v1 terms. Limits of a controller that the kernel lacks
+  /// are FailedPrecondition naming it. What else the spec may hold is listed by oci::not_enforced.
   Status apply(const oci::Resources& resources);
 
   /// For clone3(2). Borrowed: valid as long as this object.

@@ -1,7 +1,7 @@
-// Cgroup::apply: limits of the spec, which speaks of cgroup v1, as cgroup v2 takes them.
+#include "agent/isolation/cgroup_resources.h"
+
 #include <string>
 
-#include "agent/isolation/cgroup.h"
 #include "agent/isolation/cgroup_file.h"
 
 namespace kata::isolation {
@@ -70,11 +70,11 @@ Status apply_cpu(int group, const oci::CpuResources& cpu) {
 
 }  // namespace
 
-Status Cgroup::apply(const oci::Resources& resources) {
-  KATA_CHECK(apply_memory(dir_.get(), resources.memory));
-  KATA_CHECK(apply_cpu(dir_.get(), resources.cpu));
+Status apply_resources(int group, const oci::Resources& resources) {
+  KATA_CHECK(apply_memory(group, resources.memory));
+  KATA_CHECK(apply_cpu(group, resources.cpu));
   if (int64_t pids = resources.pids_limit.value_or(0); pids != 0)
-    KATA_CHECK(write_limit(dir_.get(), "pids", "pids.max", "pids.limit", amount(pids)));
+    KATA_CHECK(write_limit(group, "pids", "pids.max", "pids.limit", amount(pids)));
   return {};
 }
 

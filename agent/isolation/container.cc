@@ -17,6 +17,7 @@
 #include "agent/isolation/devices.h"
 #include "agent/isolation/executable.h"
 #include "agent/isolation/hidden_paths.h"
+#include "agent/isolation/keyring.h"
 #include "agent/isolation/limits.h"
 #include "agent/isolation/mounts.h"
 #include "agent/isolation/names.h"
@@ -106,6 +107,7 @@ std::vector<char*> as_pointers(const std::vector<std::string>& strings) {
 Status prepare_container(const oci::Spec& spec, const std::string& rootfs) {
   KATA_CHECK(require_mount_namespace(spec));
   ::umask(kDefaultUmask);
+  KATA_CHECK(join_session_keyring());
   KATA_CHECK(set_names(spec));
   KATA_CHECK(apply_sysctls(spec));
   KATA_CHECK(set_oom_score_adj(spec.process));

@@ -1,0 +1,30 @@
+#include "agent/isolation/keyring.h"
+
+#include <linux/keyctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "agent/isolation/call_error.h"
+
+namespace kata::isolation {
+
+namespace {
+
+constexpr const char* kName = "_ses";
+// All for who possesses it; view, read, search and link for its user: what runc grants.
+constexpr uint32_t kPermissions = 0x3f1b0000;
+
+}  // namespace
+
+Status join_session_keyring() {
+  long keyring = ::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, kName);
+  if (keyring < 0) {
+    if (errno == ENOSYS) return {};
+    return fail_call("unable to join session keyring");
+  }
+  if (::syscall(SYS_keyctl, KEYCTL_SETPERM, keyring, kPermissions) < 0)
+    return fail_call("unable to mod keyring permissions");
+  return {};
+}
+
+}  // namespace kata::isolation
