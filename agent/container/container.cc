@@ -41,8 +41,9 @@ Result<oci::Spec> parse_request(const CreateRequest& request) {
   if (spec.process.terminal) {
     return fail(Code::kUnimplemented, "process.terminal: the agent offers pipes only, no terminal");
   }
-  for (const std::string& path : oci::not_enforced(spec)) {
-    log::warning("not applied yet", {{"container", request.id}, {"key", path}});
+  if (auto keys = oci::not_enforced(spec); !keys.empty()) {
+    log::warning("parts of the spec are not applied yet",
+                 {{"container", request.id}, {"keys", fmt::format("{}", fmt::join(keys, " "))}});
   }
   return spec;
 }
@@ -73,8 +74,8 @@ Result<std::shared_ptr<Container>> Container::create(const Environment& environm
                                                      const CreateRequest& request) {
   KATA_TRY(oci::Spec spec, parse_request(request));
   KATA_TRY(auto cgroup, isolation::Cgroup::create(request.id, environment.cgroup_root));
-  CleanupStack cleanup;
   std::shared_ptr<Container> container;
+  CleanupStack cleanup;  // last: it runs while the others still exist
   cleanup.add([&] {
     Status removed = container ? container->kill_and_remove() : cgroup.remove(kDeathTimeout);
     if (!removed) {
@@ -194,7 +195,9 @@ Status Container::remove() {
 }
 
 Status Container::kill_and_remove() {
-  KATA_CHECK(cgroup_.kill());
+  auto killed = cgroup_.kill();
+  // NotFound: an earlier call has removed the group.
+  if (!killed && killed.error().code() != Code::kNotFound) return killed;
   if (init_ && !init_->wait(kDeathTimeout)) {
     return fail(Code::kDeadlineExceeded, "container {}: its init does not die", id_);
   }
@@ -218,7 +221,7 @@ void Container::on_exit(uint32_t status) {
     }
   }
   if (auto stdio = take_stdio()) stdio->detach();
-  log::info("container ended", {{"container", id_}, {"status", std::to_string(status)}});
+  log::debug("container ended", {{"container", id_}, {"status", std::to_string(status)}});
   init_->ended(exit);
 }
 

@@ -1,5 +1,7 @@
 #include "agent/rpc/server.h"
 
+#include <cstdlib>
+#include <filesystem>
 #include <future>
 #include <thread>
 
@@ -8,6 +10,7 @@
 #include <grpcpp/create_channel_posix.h>
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/socket.h>
 
 #include "agent.grpc.pb.h"
@@ -189,6 +192,53 @@ TEST_CASE("The server outlives a client that speaks no HTTP/2 and requests beyon
   CHECK(fixture.stub->CreateContainer(&context, request, &response).error_code() ==
         grpc::RESOURCE_EXHAUSTED);
   CHECK(fixture.create("agent-r-after", {"true"}).ok());
+}
+
+TEST_CASE("kata-agent as an ordinary process: serves on a socket, leaves nothing at its end") {
+  testing::TemporaryDirectory directory;
+  testing::Guest guest;
+  const std::string rootfs = guest.make_rootfs();
+  const std::string socket = directory.path() / "agent.sock";
+  const std::string cgroup_root = guest.cgroup_root();
+  const std::string listen = "unix:" + socket;
+  const char* const arguments[] = {"kata-agent",    "--no-init",         "--listen", listen.c_str(),
+                                   "--cgroup-root", cgroup_root.c_str(), nullptr};
+  std::promise<uint32_t> ended;
+  pid_t agent = -1;
+  auto spawned = guest.reaper().spawn(
+      [&]() -> Result<pid_t> {
+        int failed = posix_spawn(&agent, std::getenv("KATA_AGENT"), nullptr, nullptr,
+                                 const_cast<char* const*>(arguments), environ);
+        if (failed != 0) return fail_errno("start kata-agent", failed);
+        return agent;
+      },
+      [&](uint32_t status) { ended.set_value(status); });
+  REQUIRE(spawned);
+
+  // The client tries again until the socket is there.
+  auto channel = grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials());
+  REQUIRE(channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(30)));
+  auto stub = pb::Agent::NewStub(channel);
+  pb::CreateSandboxRequest sandbox;
+  sandbox.set_sandbox_id("pod");
+  pb::CreateSandboxResponse sandbox_response;
+  grpc::ClientContext sandbox_context;
+  REQUIRE(stub->CreateSandbox(&sandbox_context, sandbox, &sandbox_response).ok());
+  pb::CreateContainerRequest container;
+  container.set_container_id("agent-r-process");
+  container.set_oci_spec(testing::make_spec({"sleep", "1000"}));
+  container.set_rootfs(rootfs);
+  container.set_stdin(true);
+  pb::CreateContainerResponse container_response;
+  grpc::ClientContext container_context;
+  REQUIRE(stub->CreateContainer(&container_context, container, &container_response).ok());
+  CHECK(
+      std::filesystem::exists(directory.path() / std::to_string(container_response.stdin_port())));
+
+  kill(agent, SIGTERM);
+  CHECK(ended.get_future().get() == 0);
+  CHECK(std::filesystem::is_empty(directory.path()));
+  CHECK_FALSE(std::filesystem::exists(cgroup_root + "/kata/agent-r-process"));
 }
 
 }  // namespace

@@ -61,17 +61,6 @@ Result<UniqueFd> open_above_streams(const char* path, int flags) {
   return moved;
 }
 
-/// Calls `action` for each part between separators that is not empty, up to the first error.
-template <typename Action>
-Status for_each_part(std::string_view text, std::string_view separators, Action action) {
-  while (!text.empty()) {
-    size_t end = std::min(text.find_first_of(separators), text.size());
-    if (end > 0) KATA_CHECK(action(std::string(text.substr(0, end))));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return {};
-}
-
 Status load_module(const std::string& path) {
   UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) return fail_errno(fmt::format("open module {}", path));
@@ -108,7 +97,13 @@ Status load_modules(const std::filesystem::path& list) {
   auto content = sys::read_file(list, kMaxListBytes);
   if (!content && content.error().code() == Code::kNotFound) return {};
   if (!content) return std::unexpected(content.error());
-  return for_each_part(*content, "\n", load_module);
+  std::string_view rest = *content;
+  while (!rest.empty()) {
+    size_t end = std::min(rest.find('\n'), rest.size());
+    if (end > 0) KATA_CHECK(load_module(std::string(rest.substr(0, end))));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return {};
 }
 
 Status bring_loopback_up() {
@@ -123,17 +118,7 @@ Status bring_loopback_up() {
 }
 
 Status enter_own_cgroup() {
-  const std::string root = isolation::kCgroupRoot;
-  constexpr size_t kMaxControllersBytes = 4096;
-  KATA_TRY(std::string controllers,
-           sys::read_file(root + "/cgroup.controllers", kMaxControllersBytes));
-  std::string enable;
-  KATA_CHECK(for_each_part(controllers, " \n", [&](const std::string& controller) -> Status {
-    enable += (enable.empty() ? "+" : " +") + controller;
-    return {};
-  }));
-  if (!enable.empty()) KATA_CHECK(write_text(root + "/cgroup.subtree_control", enable));
-  const std::string own = root + "/kata-agent";
+  const std::string own = std::string(isolation::kCgroupRoot) + "/kata-agent";
   if (mkdir(own.c_str(), 0755) != 0 && errno != EEXIST) return fail_errno("make " + own);
   return write_text(own + "/cgroup.procs", "0");
 }

@@ -20,8 +20,7 @@ Status load_modules(const std::filesystem::path& list);
 /// The loopback interface.
 Status bring_loopback_up();
 
-/// Makes the controllers available to containers and moves the agent to a group of its own, which
-/// no limit of a container reaches.
+/// Moves the agent to a group of its own, which no limit of a container reaches.
 Status enter_own_cgroup();
 
 /// Out of reach of the OOM killer, and with descriptors enough for any number of streams.

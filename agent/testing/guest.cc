@@ -32,6 +32,21 @@ TemporaryDirectory::~TemporaryDirectory() {
   std::filesystem::remove_all(path_, ignored);
 }
 
+CgroupRoot::CgroupRoot() {
+  for (std::filesystem::path hierarchy : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+    if (!std::filesystem::exists(hierarchy / "cgroup.procs")) continue;
+    path_ = hierarchy / ("kata-agent-test-" + std::to_string(getpid()));
+    std::filesystem::create_directory(path_);
+    return;
+  }
+  throw std::runtime_error("this machine has no cgroup v2 hierarchy");
+}
+
+CgroupRoot::~CgroupRoot() {
+  rmdir((path_ / "kata").c_str());
+  rmdir(path_.c_str());
+}
+
 Guest::Guest() {
   auto blocked = sandbox::Reaper::block_signals();
   if (!blocked) throw std::runtime_error(blocked.error().message());
@@ -45,7 +60,7 @@ container::Environment Guest::environment() {
   if (agent == nullptr) throw std::runtime_error("KATA_AGENT must name the built kata-agent");
   executable_ = UniqueFd(open(agent, O_PATH | O_CLOEXEC));
   if (!executable_) throw std::runtime_error(std::string("cannot open ") + agent);
-  return {*loop_, *reaper_, *listeners_, executable_.get(), find_cgroup_root()};
+  return {*loop_, *reaper_, *listeners_, executable_.get(), cgroup_root_.path()};
 }
 
 std::string Guest::make_rootfs() {
@@ -63,15 +78,6 @@ std::string Guest::make_rootfs() {
 
 UniqueFd Guest::connect(uint32_t port) {
   return must(sys::connect_unix(directory_.path() / std::to_string(port)));
-}
-
-std::filesystem::path find_cgroup_root() {
-  for (const char* candidate : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
-    if (std::filesystem::exists(std::filesystem::path(candidate) / "cgroup.procs")) {
-      return candidate;
-    }
-  }
-  return {};
 }
 
 std::string make_spec(const std::vector<std::string>& args) {

@@ -26,6 +26,19 @@ class TemporaryDirectory {
   std::filesystem::path path_;
 };
 
+/// A control group of its own in this machine's cgroup v2 hierarchy, as the root of a guest's.
+class CgroupRoot {
+ public:
+  CgroupRoot();
+  ~CgroupRoot();
+  CgroupRoot(const CgroupRoot&) = delete;
+  CgroupRoot& operator=(const CgroupRoot&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 /// Event loop, reaper and stream listeners as in a guest, with sockets in place of vsock. Blocks
 /// SIGCHLD in the calling thread: make it before any other thread.
 class Guest {
@@ -36,6 +49,7 @@ class Guest {
   sandbox::Reaper& reaper() { return *reaper_; }
   sandbox::ListenerFactory& listeners() { return *listeners_; }
   const std::filesystem::path& directory() const { return directory_.path(); }
+  const std::filesystem::path& cgroup_root() const { return cgroup_root_.path(); }
 
   /// With kata-agent from $KATA_AGENT as init.
   container::Environment environment();
@@ -46,14 +60,12 @@ class Guest {
 
  private:
   TemporaryDirectory directory_;
+  CgroupRoot cgroup_root_;
   std::unique_ptr<sandbox::EventLoop> loop_;
   std::unique_ptr<sandbox::Reaper> reaper_;
   std::unique_ptr<sandbox::ListenerFactory> listeners_;
   UniqueFd executable_;
 };
-
-/// A cgroup v2 hierarchy of this machine, empty if it has none.
-std::filesystem::path find_cgroup_root();
 
 /// config.json of a container in its own namespaces that runs `args`.
 std::string make_spec(const std::vector<std::string>& args);
