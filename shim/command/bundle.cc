@@ -42,7 +42,10 @@ Result<Placement> Bundle::placement() const {
   std::filesystem::path file = directory_ / "config.json";
   KATA_TRY(std::string text, sys::read_file(file, kMaxSpecBytes));
   try {
-    return placement_of(json::parse(text));
+    json spec = json::parse(text);
+    if (!spec.is_object())
+      return fail(Code::kInvalidArgument, "{} holds no JSON object", file.native());
+    return placement_of(spec);
   } catch (const json::exception& error) {
     return fail(Code::kInvalidArgument, "{}: {}", file.native(), error.what());
   }
