@@ -123,7 +123,7 @@ Result<VmConfig> PodVm::describe_vm() const {
   vm.console_socket = run_dir_ / "console.sock";
   vm.devices = {vsock_->device(), share_->device()};
   vm.kernel_command_line = hypervisor::base_kernel_command_line(vm);
-  if (options_.config.agent.debug) vm.kernel_command_line += " kata.debug";
+  if (options_.config.agent.debug) vm.kernel_command_line += " agent.log=debug";
   if (!wanted.kernel_params.empty()) vm.kernel_command_line += " " + wanted.kernel_params;
   return vm;
 }
