@@ -13,7 +13,7 @@ import project
 from progress import Progress
 
 SUITES = ("unit", "integration", "e2e")
-PYTHON_UNIT_TESTS = (project.TOP / "guest-image", project.TOP / "tools")
+PYTHON_UNIT_TESTS = (project.TOP / "guest-image", project.TOP / "tools", project.TOP / "tests/bench")
 OUTPUT_TAIL_LINES = 40
 # How Catch2 2.x sums up an executable.
 CATCH_PASSED = re.compile(r"All tests passed \(\d+ assertions? in (\d+) test cases?\)")

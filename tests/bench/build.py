@@ -1,0 +1,19 @@
+"""Where a Meson build directory holds what is measured."""
+
+from pathlib import Path
+
+
+class Build:
+    FLOOR_INIT = "floor-init"
+
+    def __init__(self, directory):
+        self.directory = Path(directory).resolve()
+        self.shim_directory = self.directory / "shim/command"
+        self.kernel = self.directory / "guest/vmlinux"
+        self.initrd = self.directory / "guest/kata-initrd.img"
+        self.floor_init = self.directory / "tests/bench" / self.FLOOR_INIT
+
+    def missing(self):
+        needed = (self.shim_directory / "containerd-shim-kata-v2", self.kernel, self.initrd,
+                  self.floor_init)
+        return [path for path in needed if not path.exists()]
