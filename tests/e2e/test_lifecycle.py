@@ -69,7 +69,7 @@ def _transcript(client, events):
 def _neutral(text, container):
     for pattern, replacement in ((re.escape(container), "<id>"), (r"io\.containerd\.\S+", "<type>"),
                                  (r'time="[^"]*"', "<time>"), (r"\b\d{2,}\b", "<pid>"),
-                                 (r" +", " ")):
+                                 (r" +", " "), ("(<pid> -\n)+", "<pid> -\n")):
         text = re.sub(pattern, replacement, text)
     return text
 

@@ -10,7 +10,7 @@ CASES = {
     "directory": ((), ["/etc"], ['"/etc"', "permission denied"]),
     "not executable": ((), ["/etc/passwd"], ['"/etc/passwd"', "permission denied"]),
     "cwd is a file": (["--cwd", "/etc/passwd"], ["true"], ["/etc/passwd", "not a directory"]),
-    "cwd is relative": (["--cwd", "tmp"], ["true"], ["wd must be an absolute path"]),
+    "cwd is relative": (["--cwd", "tmp"], ["true"], ["wd", "absolute path"]),
 }
 
 
