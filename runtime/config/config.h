@@ -29,7 +29,8 @@ struct Hypervisor {                              // [hypervisor.qemu]
   bool seccomp_sandbox = true;                   // seccompsandbox
   AcceleratorChoice accelerator = AcceleratorChoice::kAuto;  // accel
   LauncherChoice launcher = LauncherChoice::kDirect;         // launcher: direct|libvirt
-  std::string libvirt_uri = "qemu:///embed";     // libvirt_uri: qemu:///embed or qemu:///system
+  std::string libvirt_uri = "qemu:///embed";     // libvirt_uri: embed, system
+  /// With libvirt never the kernel's: auto becomes vhost-user.
   VsockChoice vsock = VsockChoice::kAuto;        // vsock: auto|kernel|vhost-user
 };
 

@@ -52,7 +52,7 @@ virtio_fs_cache = "never"
 seccompsandbox = false
 accel = "tcg"
 launcher = "libvirt"
-libvirt_uri = "qemu:///system"
+libvirt_uri = "qemu:///system?socket=/run/v/sock"
 vsock = "vhost-user"
 [agent.kata]
 dial_timeout = 5
@@ -75,7 +75,7 @@ state_root = "/run/k"
   CHECK_FALSE(qemu.seccomp_sandbox);
   CHECK(qemu.accelerator == AcceleratorChoice::kTcg);
   CHECK(qemu.launcher == LauncherChoice::kLibvirt);
-  CHECK(qemu.libvirt_uri == "qemu:///system");
+  CHECK(qemu.libvirt_uri == "qemu:///system?socket=/run/v/sock");
   CHECK(qemu.vsock == VsockChoice::kVhostUser);
   CHECK(config->agent.dial_timeout == std::chrono::seconds(5));
   CHECK(config->agent.debug);
@@ -156,7 +156,9 @@ TEST_CASE("wrong types and values are refused with what is allowed") {
   CHECK(refusal("[hypervisor.qemu]\nkernel = \"vmlinux\"\n").ends_with("an absolute path"));
   CHECK(refusal("[hypervisor.qemu]\nkernel_params = \"a\\nb\"\n").ends_with("control characters"));
   CHECK(refusal("[hypervisor.qemu]\nlibvirt_uri = \"qemu+ssh://a/system\"\n")
-            .ends_with("one of 'qemu:///embed', 'qemu:///system'"));
+            .ends_with("'qemu:///system' or 'qemu:///system?socket=<path>'"));
+  CHECK(refusal("[hypervisor.qemu]\nlauncher = \"libvirt\"\nvsock = \"kernel\"\n")
+            .find("vsock = \"vhost-user\"") != std::string::npos);
   CHECK(refusal("[runtime]\nstate_root = \"/" + std::string(100, 'r') + "\"\n")
             .ends_with("unix sockets lie below it"));
   CHECK(refusal("[agent.kata]\ndial_timeout = 0\n").ends_with("from 1 to 3600 seconds"));

@@ -25,7 +25,8 @@ class Loader {
     KATA_TRY(const std::string text, sys::read_file(file_, kMaxFileBytes));
     const toml::parse_result parsed = toml::parse(text, file_.native());
     if (!parsed) return refuse(parsed.error().source(), "{}", parsed.error().description());
-    return read_table(parsed.table(), "");
+    KATA_CHECK(read_table(parsed.table(), ""));
+    return check_together();
   }
 
  private:
@@ -99,6 +100,21 @@ class Loader {
     }
     return refuse(where, "the key '{}' is not supported {}: the nearest known one is '{}'", name,
                   place, nearest(name, siblings.empty() ? all : siblings));
+  }
+
+  /// What single keys cannot know.
+  Status check_together() {
+    const Hypervisor& qemu = config_.hypervisor;
+    if (qemu.launcher == LauncherChoice::kLibvirt && qemu.vsock == VsockChoice::kKernel)
+      return fail(Code::kInvalidArgument,
+                  "configuration {} [hypervisor.qemu]: launcher = \"libvirt\" has no kernel vsock: "
+                  "set vsock = "
+                  "\"vhost-user\" or \"auto\"",
+                  file_.native());
+    // libvirt would open /dev/vhost-vsock itself, beside our back end.
+    if (qemu.launcher == LauncherChoice::kLibvirt)
+      config_.hypervisor.vsock = VsockChoice::kVhostUser;
+    return {};
   }
 
   const std::filesystem::path& file_;

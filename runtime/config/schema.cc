@@ -87,8 +87,17 @@ constexpr std::array kCacheModes = {Choice<std::string_view>{"never", "never"},
                                     Choice<std::string_view>{"auto", "auto"},
                                     Choice<std::string_view>{"always", "always"}};
 constexpr std::array kMachineTypes = {Choice<std::string_view>{"q35", "q35"}};
-constexpr std::array kLibvirtUris = {Choice<std::string_view>{"qemu:///embed", "qemu:///embed"},
-                                     Choice<std::string_view>{"qemu:///system", "qemu:///system"}};
+/// Any other URI would be another host, or a driver without QEMU.
+Result<std::string> expect_libvirt_uri(const Value& value) {
+  KATA_TRY(const std::string uri, expect_text(value));
+  if (uri == "qemu:///embed" || uri == "qemu:///system" ||
+      uri.starts_with("qemu:///system?socket=/"))
+    return uri;
+  return fail(Code::kInvalidArgument,
+              "is '{}', must be 'qemu:///embed', 'qemu:///system' or "
+              "'qemu:///system?socket=<path>'",
+              uri);
+}
 
 Status set_state_root(Config& config, const Value& value) {
   KATA_TRY(config.runtime.state_root, expect_path(value));
@@ -160,7 +169,7 @@ void add_hypervisor_keys(std::vector<Key>& keys) {
       [](const Value& v) { return expect_choice(v, kLaunchers); });
   add(
       "libvirt_uri", [](Config & c) -> auto& { return c.hypervisor.libvirt_uri; },
-      [](const Value& v) { return expect_choice(v, kLibvirtUris); });
+      expect_libvirt_uri);
   add(
       "vsock", [](Config & c) -> auto& { return c.hypervisor.vsock; },
       [](const Value& v) { return expect_choice(v, kVsocks); });

@@ -2,7 +2,6 @@
 // does not carry libvirt and its libraries.
 #pragma once
 
-#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -10,13 +9,12 @@
 
 namespace kata::hypervisor {
 
-/// `uri` is qemu:///embed or qemu:///system; `state_root` is where the launcher may keep an
-/// embedded driver's files (see VmConfig::run_dir). The module libkata-libvirt.so is looked for in
-/// $KATA_MODULE_DIR, <prefix>/lib/kata-containers and <prefix>/lib/<multiarch>/kata-containers.
-/// NotFound: no module. FailedPrecondition: it does not load (libvirt0 is missing), or is another
-/// version's.
+/// `uri` is qemu:///embed or qemu:///system (also with ?socket=<path>). The module
+/// libkata-libvirt.so is looked for in $KATA_MODULE_DIR and in
+/// {lib,lib/x86_64-linux-gnu,lib64}/kata-containers of the prefix that the executable is installed
+/// in. NotFound: no module. FailedPrecondition: it does not load (libvirt0 is missing), or is
+/// another build's. libvirt itself is asked at launch only.
 Result<std::unique_ptr<Launcher>> load_libvirt_launcher(asio::any_io_executor executor,
-                                                        const std::string& uri,
-                                                        const std::filesystem::path& state_root);
+                                                        const std::string& uri);
 
 }  // namespace kata::hypervisor

@@ -48,11 +48,10 @@ Parts make_parts(asio::any_io_executor executor, const config::Config& config) {
     return storage::start_virtiofsd(executor, options);
   };
   parts.open_storage = storage::open_container_storage;
-  parts.open_launcher = [executor, wanted = config.hypervisor,
-                         state_root = config.runtime.state_root]()
+  parts.open_launcher = [executor, wanted = config.hypervisor]()
       -> Result<std::unique_ptr<hypervisor::Launcher>> {
     if (wanted.launcher == config::LauncherChoice::kLibvirt)
-      return fail(Code::kUnimplemented, "launcher libvirt {}", state_root.native());
+      return hypervisor::load_libvirt_launcher(executor, wanted.libvirt_uri);
     return hypervisor::make_direct_launcher(executor);
   };
   parts.choose_accelerator = [choice = config.hypervisor.accelerator] {
