@@ -19,7 +19,8 @@ namespace {
 
 constexpr uint32_t kKilledStatus = 128 + SIGKILL;
 
-/// Where the sandbox said it keeps its state; where it would by now, if it did not get that far.
+/// Where the sandbox said it keeps its state; where it would, if nothing was said. A container that
+/// joined a sandbox has neither: its directory never exists.
 Result<std::filesystem::path> run_dir_of(const CommandLine& line, const Bundle& bundle) {
   std::string key = sandbox::run_dir_key(line.address, line.nspace, line.id);
   auto written = bundle.sandbox_dir();
@@ -29,8 +30,16 @@ Result<std::filesystem::path> run_dir_of(const CommandLine& line, const Bundle& 
   return config.runtime.state_root / key;
 }
 
-uint32_t vm_pid_of(const std::filesystem::path& run_dir) {
-  auto state = sandbox::load_state(run_dir);
+/// Answers the pid of the pod's VM, 0 if none is known.
+Result<uint32_t> remove_sandbox(const CommandLine& line, const Bundle& bundle) {
+  Result<std::filesystem::path> run_dir = run_dir_of(line, bundle);
+  if (!run_dir) {
+    log::warning("cannot tell where the sandbox kept its state",
+                 {{"error", run_dir.error().message()}});
+    return 0;
+  }
+  auto state = sandbox::load_state(*run_dir);
+  KATA_CHECK(sandbox::remove_leftovers(*run_dir));
   return state && state->vm.pid > 0 ? static_cast<uint32_t>(state->vm.pid) : 0;
 }
 
@@ -39,11 +48,10 @@ uint32_t vm_pid_of(const std::filesystem::path& run_dir) {
 Result<std::string> delete_leftovers(const CommandLine& line) {
   Bundle bundle(line.bundle);
   ShimSocket socket(line.address, line.nspace, line.id);
+  // containerd takes what is on standard error for warnings.
+  log::set_level(line.debug ? log::Level::kDebug : log::Level::kWarning);
   end_running_shim(line, bundle, socket);
-
-  KATA_TRY(std::filesystem::path run_dir, run_dir_of(line, bundle));
-  uint32_t pid = vm_pid_of(run_dir);
-  KATA_CHECK(sandbox::remove_leftovers(run_dir));
+  KATA_TRY(uint32_t pid, remove_sandbox(line, bundle));
   if (Status unmounted = sys::unmount_all_at(bundle.rootfs());
       !unmounted && unmounted.error().code() != Code::kNotFound)
     return std::unexpected(unmounted.error().with_stage("unmount the container's rootfs"));

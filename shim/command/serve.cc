@@ -80,11 +80,10 @@ Status serve(const CommandLine& line) {
   log::set_context("sandbox", line.id);
   ReadyReport report = ReadyReport::inherited();
   Result<PodServerOptions> options = prepare(line, bundle);
-  if (!options) {
-    report.failed(options.error());
-    return std::unexpected(std::move(options).error());
-  }
-  return serve_pod(*std::move(options), [&] { report.ready(); });
+  Status served = options ? serve_pod(*std::move(options), [&] { report.ready(); })
+                          : Status(std::unexpected(options.error()));
+  if (!served) report.failed(served.error());  // unless it was ready already
+  return served;
 }
 
 }  // namespace kata::command

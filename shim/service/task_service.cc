@@ -55,20 +55,24 @@ std::vector<sandbox::RootfsMount> rootfs_of(const api::CreateTaskRequest& reques
 /// While it lives, exits of the container are held back.
 class TaskService::EventDue {
  public:
-  EventDue(TaskService& service, std::string id) : service_(service), id_(std::move(id)) {
-    ++service_.containers_.at(id_).events_due;
+  EventDue(TaskService& service, std::string id)
+      : service_(service), containers_(service.containers_), id_(std::move(id)) {
+    ++service.containers_->at(id_).events_due;
   }
   EventDue(const EventDue&) = delete;
   EventDue& operator=(const EventDue&) = delete;
   ~EventDue() {
-    auto found = service_.containers_.find(id_);
-    if (found == service_.containers_.end() || --found->second.events_due > 0) return;
+    auto containers = containers_.lock();
+    if (!containers) return;  // and the service with them
+    auto found = containers->find(id_);
+    if (found == containers->end() || --found->second.events_due > 0) return;
     for (const Exit& exit : std::exchange(found->second.held_exits, {}))
       service_.publish_exit(id_, exit);
   }
 
  private:
   TaskService& service_;
+  std::weak_ptr<Containers> containers_;
   std::string id_;
 };
 
@@ -86,7 +90,7 @@ Async<api::CreateTaskResponse> TaskService::create(api::CreateTaskRequest reques
                         .err = request.stderr(),
                         .terminal = request.terminal(),
                         .id = request.id()};
-  auto [record, is_new] = containers_.try_emplace(request.id());
+  auto [record, is_new] = containers_->try_emplace(request.id());
   if (!is_new)
     co_return fail(Code::kAlreadyExists, "container \"{}\" exists already", request.id());
   record->second.stdio = stdio;
@@ -94,7 +98,7 @@ Async<api::CreateTaskResponse> TaskService::create(api::CreateTaskRequest reques
 
   Result<std::unique_ptr<sandbox::ProcessIo>> process_io = open_io_(stdio);
   if (!process_io) {
-    containers_.erase(request.id());
+    containers_->erase(request.id());
     co_return std::unexpected(process_io.error().with_stage("open the container's stdio"));
   }
   sandbox::CreateContainer wanted{.id = request.id(),
@@ -103,7 +107,7 @@ Async<api::CreateTaskResponse> TaskService::create(api::CreateTaskRequest reques
                                   .io = std::move(*process_io)};
   Result<uint32_t> pid = co_await sandbox_.create(std::move(wanted));
   if (!pid) {
-    containers_.erase(request.id());
+    containers_->erase(request.id());
     co_return std::unexpected(std::move(pid).error());
   }
   publish_create(request, *pid);
@@ -135,7 +139,7 @@ Async<api::DeleteResponse> TaskService::remove(api::DeleteRequest request) {
   events::set_timestamp(*response.mutable_exited_at(), removed.exit.at);
   if (!request.exec_id().empty()) co_return response;
 
-  containers_.erase(request.id());
+  containers_->erase(request.id());
   containerd::events::TaskDelete event;
   event.set_container_id(request.id());
   event.set_pid(response.pid());
@@ -213,15 +217,15 @@ Async<api::ConnectResponse> TaskService::connect(api::ConnectRequest request) {
 
 Async<std::string> TaskService::shutdown(api::ShutdownRequest request) {
   // One shim serves a whole pod, and containerd sends this after each of its containers.
-  bool in_use = !containers_.empty() || sandbox_.has_containers();
+  bool in_use = !containers_->empty() || sandbox_.has_containers();
   if (!in_use || request.now()) co_await shut_down_();
   co_return kEmpty;
 }
 
 void TaskService::on_exit(const std::string& container_id, const std::string& exec_id, uint32_t pid,
                           const sandbox::ProcessExit& exit) {
-  auto found = containers_.find(container_id);
-  if (found == containers_.end()) {
+  auto found = containers_->find(container_id);
+  if (found == containers_->end()) {
     log::debug("a process of a deleted container ended", {{"container", container_id}});
     return;
   }
@@ -233,8 +237,8 @@ void TaskService::on_exit(const std::string& container_id, const std::string& ex
 }
 
 Result<TaskService::Container*> TaskService::find(const std::string& id) {
-  auto found = containers_.find(id);
-  if (found == containers_.end()) return fail(Code::kNotFound, "container not created");
+  auto found = containers_->find(id);
+  if (found == containers_->end()) return fail(Code::kNotFound, "container not created");
   return &found->second;
 }
 

@@ -74,6 +74,8 @@ class TaskService {
   Async<api::ConnectResponse> connect(api::ConnectRequest request);
   Async<std::string> shutdown(api::ShutdownRequest request);
 
+  using Containers = std::map<std::string, Container>;
+
   Result<Container*> find(const std::string& id);
   bool has_stopped(const std::string& id, const std::string& exec_id) const;
   void publish_create(const api::CreateTaskRequest& request, uint32_t pid);
@@ -83,7 +85,8 @@ class TaskService {
   events::EventSink& events_;
   IoOpener open_io_;
   ShutdownHandler shut_down_;
-  std::map<std::string, Container> containers_;
+  // Shared with nobody: calls that the end of the event loop destroys see that it has gone.
+  std::shared_ptr<Containers> containers_ = std::make_shared<Containers>();
 };
 
 }  // namespace kata::service
