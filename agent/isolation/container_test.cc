@@ -30,7 +30,7 @@ ls -l /dev /dev/pts | sed -E 's/ [A-Z][a-z]{2} +[0-9]+ [0-9:]+ / /'
 ls -ld /dev /dev/shm /dev/mqueue /sys /tmp | sed -E 's/ [0-9]+ [A-Z][a-z]{2} +[0-9]+ [0-9:]+ / /'
 cat /proc/self/oom_score_adj
 head -c1 /proc/keys | wc -c; head -c1 /proc/timer_list | wc -c; ls /sys/firmware | wc -l
-grep -o 'perm.*_ses' /proc/keys | head -n1
+grep -o 'perm.* _ses' /proc/keys | head -n1
 touch /proc/sys/x /sys/x 2>&1
 echo pids: /proc/[0-9]*; ls /proc/self/fd | wc -l
 sed -E 's/^[0-9]+ [0-9]+ [0-9:]+ [^ ]+ ([^ ]+) ([^ ]+) (.*)/\1 \2 \3/' /proc/self/mountinfo |

@@ -48,24 +48,22 @@ std::string JsonReader::path() const {
 }
 
 const nlohmann::json* JsonReader::find(const char* key) {
-  if (failed() || !expect(value_.is_object(), "object")) return nullptr;
+  if (failed() || !expect(value_.is_object(), "an object")) return nullptr;
   auto member = value_.find(key);
   return member == value_.end() || member->is_null() ? nullptr : &*member;
 }
 
 bool JsonReader::expect(bool holds, std::string_view type) {
-  if (!holds)
-    fail("expected {} {}, found {}", type.starts_with('o') || type.starts_with('a') ? "an" : "a",
-         type, value_.type_name());
+  if (!holds) fail("expected {}, found {}", type, value_.type_name());
   return holds;
 }
 
 void read(JsonReader& in, bool& out) {
-  if (in.expect(in.value_.is_boolean(), "boolean")) out = in.value_.get<bool>();
+  if (in.expect(in.value_.is_boolean(), "a boolean")) out = in.value_.get<bool>();
 }
 
 void read(JsonReader& in, std::string& out) {
-  if (!in.expect(in.value_.is_string(), "string")) return;
+  if (!in.expect(in.value_.is_string(), "a string")) return;
   const auto& text = in.value_.get_ref<const std::string&>();
   // The kernel would cut it there, behind the back of every check.
   if (text.find('\0') != std::string::npos) return in.fail("string with a NUL byte");

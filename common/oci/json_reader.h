@@ -78,7 +78,7 @@ class JsonReader {
   friend void read(JsonReader& in, T& out) {
     using Limits = std::numeric_limits<T>;
     const auto& value = in.value_;
-    if (!in.expect(value.is_number_integer(), "integer")) return;
+    if (!in.expect(value.is_number_integer(), "an integer")) return;
     bool fits = value.is_number_unsigned() ? std::in_range<T>(value.get<uint64_t>())
                                            : std::in_range<T>(value.get<int64_t>());
     if (!fits)
@@ -95,7 +95,7 @@ class JsonReader {
 
   template <typename T>
   friend void read(JsonReader& in, std::vector<T>& out) {
-    if (!in.expect(in.value_.is_array(), "array")) return;
+    if (!in.expect(in.value_.is_array(), "an array")) return;
     out.reserve(in.value_.size());
     for (size_t i = 0; i < in.value_.size() && !in.failed(); ++i) {
       JsonReader child(in, i, in.value_[i]);
@@ -105,7 +105,7 @@ class JsonReader {
 
   template <typename T>
   friend void read(JsonReader& in, std::map<std::string, T>& out) {
-    if (!in.expect(in.value_.is_object(), "object")) return;
+    if (!in.expect(in.value_.is_object(), "an object")) return;
     for (auto member = in.value_.begin(); member != in.value_.end() && !in.failed(); ++member) {
       JsonReader child(in, member.key().c_str(), member.value());
       if (member.key().find('\0') != std::string::npos) return child.fail("key with a NUL byte");

@@ -1,0 +1,270 @@
+#include "common/oci/parse.h"
+
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+#include <sys/resource.h>
+
+namespace kata::oci {
+
+namespace {
+
+using nlohmann::json;
+
+/// The least that is a container.
+json minimal() {
+  return json::parse(R"({
+    "ociVersion": "1.0.2-dev",
+    "process": {"args": ["sh"], "cwd": "/"},
+    "root": {"path": "rootfs"}
+  })");
+}
+
+/// What a patched spec is refused with.
+std::string refusal(const std::string& pointer, const json& value) {
+  auto spec = minimal();
+  spec[json::json_pointer(pointer)] = value;
+  auto parsed = parse_spec(spec.dump());
+  if (parsed) return "accepted";
+  CHECK(parsed.error().code() == Code::kInvalidArgument);
+  return parsed.error().message();
+}
+
+std::string refusal(std::string_view text) {
+  auto parsed = parse_spec(text);
+  if (parsed) return "accepted";
+  CHECK(parsed.error().code() == Code::kInvalidArgument);
+  return parsed.error().message();
+}
+
+}  // namespace
+
+TEST_CASE("the least spec") {
+  auto spec = parse_spec(minimal().dump());
+  REQUIRE(spec.has_value());
+  CHECK(spec->oci_version == "1.0.2-dev");
+  CHECK(spec->process.args == std::vector<std::string>{"sh"});
+  CHECK(spec->root.path == "rootfs");
+  CHECK_FALSE(spec->process.capabilities.has_value());
+  CHECK(not_enforced(*spec).empty());
+}
+
+TEST_CASE("a full process") {
+  auto spec = minimal();
+  spec["process"] = json::parse(R"({
+    "terminal": true, "consoleSize": {"height": 25, "width": 80},
+    "user": {"uid": 4294967295, "gid": 2, "umask": 18, "additionalGids": [5, 6]},
+    "args": ["a", ""], "env": ["A=b=c", "EMPTY="], "cwd": "/x",
+    "capabilities": {"bounding": ["CAP_KILL"], "ambient": [], "effective": null},
+    "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 18446744073709551615}],
+    "noNewPrivileges": true, "oomScoreAdj": -999, "apparmorProfile": "p", "selinuxLabel": "l",
+    "scheduler": {"policy": "SCHED_FIFO", "priority": 5, "flags": ["SCHED_FLAG_RESET_ON_FORK"]},
+    "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
+    "execCPUAffinity": {"initial": "0-1", "final": "2"}
+  })");
+  auto parsed = parse_spec(spec.dump());
+  REQUIRE(parsed.has_value());
+  const auto& process = parsed->process;
+  CHECK(process.console_size->width == 80);
+  CHECK(process.user.uid == 4294967295U);
+  CHECK(process.user.umask == 18);
+  CHECK(process.user.additional_gids == std::vector<gid_t>{5, 6});
+  CHECK(process.capabilities->bounding == std::vector<std::string>{"CAP_KILL"});
+  CHECK(process.rlimits[0].resource == RLIMIT_CORE);
+  CHECK(process.rlimits[0].hard == RLIM_INFINITY);
+  CHECK(process.oom_score_adj == -999);
+  CHECK(process.scheduler->policy == "SCHED_FIFO");
+  CHECK(process.exec_cpu_affinity->final == "2");
+  CHECK(not_enforced(*parsed) == std::vector<std::string>{"process.terminal", "process.consoleSize",
+                                                          "process.apparmorProfile",
+                                                          "process.selinuxLabel",
+                                                          "process.scheduler", "process.ioPriority",
+                                                          "process.execCPUAffinity"});
+}
+
+TEST_CASE("linux, resources and seccomp") {
+  auto spec = minimal();
+  spec["mounts"] = json::parse(R"([{"destination": "/a", "type": "bind", "source": "/b",
+    "options": ["rbind"], "uidMappings": [{"containerID": 0, "hostID": 7, "size": 1}]}])");
+  spec["annotations"] = {{"io.katacontainers.x", "y"}};
+  spec["linux"] = json::parse(R"({
+    "namespaces": [{"type": "pid"}, {"type": "network", "path": "/run/netns/x"}, {"type": "time"}],
+    "devices": [{"type": "c", "path": "/dev/x", "major": 10, "minor": 229, "fileMode": 432},
+                {"type": "p", "path": "/dev/y"}],
+    "cgroupsPath": "/a/b", "rootfsPropagation": "rslave",
+    "maskedPaths": ["/m"], "readonlyPaths": ["/r"], "sysctl": {"net.core.somaxconn": "1"},
+    "timeOffsets": {"monotonic": {"secs": -5, "nanosecs": 1}},
+    "personality": {"domain": "LINUX32"}, "intelRdt": {"closID": "x"}, "mountLabel": "l",
+    "resources": {
+      "devices": [{"allow": false, "access": "rwm"},
+                  {"allow": true, "type": "c", "major": 1, "minor": -1, "access": "r"}],
+      "memory": {"limit": -1, "swap": 5, "swappiness": 60, "disableOOMKiller": false},
+      "cpu": {"shares": 1, "quota": -1, "period": 100000, "cpus": "0-3"},
+      "pids": {"limit": 100},
+      "blockIO": {"weight": 10, "weightDevice": [{"major": 8, "minor": 0, "weight": 500}],
+                  "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 600}]},
+      "hugepageLimits": [{"pageSize": "2MB", "limit": 9}],
+      "network": {"classID": 5, "priorities": [{"name": "eth0", "priority": 500}]},
+      "rdma": {"mlx5_1": {"hcaHandles": 3}},
+      "unified": {"memory.high": "1000"}},
+    "seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38,
+      "architectures": ["SCMP_ARCH_X86_64"], "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+      "syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW",
+                    "args": [{"index": 5, "value": 18446744073709551615, "valueTwo": 1,
+                              "op": "SCMP_CMP_MASKED_EQ"}]}]}
+  })");
+  auto parsed = parse_spec(spec.dump());
+  REQUIRE(parsed.has_value());
+  const auto& linux = parsed->linux;
+  CHECK(parsed->mounts[0].uid_mappings[0].host_id == 7);
+  CHECK(linux.namespaces[1].path == "/run/netns/x");
+  CHECK(linux.devices[0].file_mode == 0660);
+  CHECK(linux.devices[1].type == DeviceType::kFifo);
+  CHECK(linux.time_offsets.at("monotonic").secs == -5);
+  CHECK(linux.resources.devices[1].minor == -1);
+  CHECK(linux.resources.memory.limit == -1);
+  CHECK(linux.resources.cpu.shares == 2);
+  CHECK(linux.resources.pids_limit == 100);
+  CHECK(linux.resources.rdma.at("mlx5_1").hca_handles == 3);
+  CHECK(linux.resources.block_io.throttle_read_bps[0].rate == 600);
+  CHECK(linux.seccomp->syscalls[0].args[0].value == UINT64_MAX);
+  CHECK(parsed->annotations.at("io.katacontainers.x") == "y");
+  const std::string prefix = "linux.resources.";
+  CHECK(not_enforced(*parsed) ==
+        std::vector<std::string>{"linux.timeOffsets", "linux.seccomp", "linux.mountLabel",
+                                 "linux.personality", "linux.intelRdt", prefix + "devices",
+                                 prefix + "memory.swappiness", prefix + "cpu.cpus",
+                                 prefix + "blockIO", prefix + "hugepageLimits", prefix + "network",
+                                 prefix + "rdma", prefix + "unified"});
+}
+
+TEST_CASE("hooks and unknown capabilities are known not to be enforced") {
+  auto spec = minimal();
+  spec["hooks"] = {{"prestart", {{{"path", "/bin/hook"}, {"timeout", 5}}}}, {"poststop", nullptr}};
+  spec["process"]["capabilities"] = {{"bounding", {"CAP_KILL", "CAP_FOO"}},
+                                     {"permitted", {"CAP_FOO"}}};
+  auto parsed = parse_spec(spec.dump());
+  REQUIRE(parsed.has_value());
+  CHECK(not_enforced(*parsed) ==
+        std::vector<std::string>{"process.capabilities: unknown \"CAP_FOO\"", "hooks.prestart"});
+}
+
+TEST_CASE("refusals name the place and the value") {
+  const std::string c = "config.json: ";
+  CHECK(refusal("/process/rlimits", json::parse(R"([{"type":"RLIMIT_AS","soft":1,"hard":1},
+                                {"type":"RLIMIT_FOO","soft":1,"hard":1}])")) ==
+        c + "process.rlimits[1].type: unknown value \"RLIMIT_FOO\"");
+  CHECK(refusal("/process/rlimits", json::parse(R"([{"type":"RLIMIT_AS","soft":2,"hard":1}])")) ==
+        c + "process.rlimits[0].soft: 2 is above the hard limit of 1");
+  CHECK(refusal("/process/rlimits", json::parse(R"([{"type":"RLIMIT_AS","soft":1,"hard":1},
+                                {"type":"RLIMIT_AS","soft":1,"hard":1}])")) ==
+        c + "process.rlimits: RLIMIT_AS is there twice");
+  CHECK(refusal("/process/user", {{"uid", -1}}) ==
+        c + "process.user.uid: -1 is out of range (0 to 4294967295)");
+  CHECK(refusal("/process/user", {{"uid", 4294967296}}) ==
+        c + "process.user.uid: 4294967296 is out of range (0 to 4294967295)");
+  CHECK(refusal("/process/user", {{"uid", 1.5}}) ==
+        c + "process.user.uid: expected an integer, found number");
+  CHECK(refusal("/process/user", {{"uid", "0"}}) ==
+        c + "process.user.uid: expected an integer, found string");
+  CHECK(refusal("/process/args", "sh") == c + "process.args: expected an array, found string");
+  CHECK(refusal("/process/args", {"sh", 5}) ==
+        c + "process.args[1]: expected a string, found number");
+  CHECK(refusal("/process/args", json::array()) == c + "process.args: must not be empty");
+  CHECK(refusal("/process/args", nullptr) == c + "process.args: missing");
+  CHECK(refusal("/process/args", {std::string("a\0b", 3)}) ==
+        c + "process.args[0]: string with a NUL byte");
+  CHECK(refusal("/process/cwd", "x") == c + "process.cwd: \"x\" is not an absolute path");
+  CHECK(refusal("/process/env", {"A=1", "B"}) ==
+        c + "process.env: invalid environment variable: \"B\"");
+  CHECK(refusal("/process/env", {"=1"}) ==
+        c + "process.env: environment variable name can't be empty: \"=1\"");
+  CHECK(refusal("/process/terminal", 1) ==
+        c + "process.terminal: expected a boolean, found number");
+  CHECK(refusal("/process/oomScoreAdj", 1001) ==
+        c + "process.oomScoreAdj: 1001 is not within -1000 and 1000");
+  CHECK(refusal("/process", nullptr) == c + "process: missing");
+  CHECK(refusal("/process", json::array()) == c + "process: expected an object, found array");
+  CHECK(refusal("/ociVersion", "2.0.0") ==
+        c + "ociVersion: \"2.0.0\" is not a version 1 of the specification");
+  CHECK(refusal("/ociVersion", nullptr) == c + "ociVersion: missing");
+  CHECK(refusal("/mounts", json::parse(R"([{"destination":"x"}])")) ==
+        c + "mounts[0].destination: \"x\" is not absolute");
+  CHECK(refusal("/linux/namespaces", json::parse(R"([{"type":"pid"},{"type":"moon"}])")) ==
+        c + "linux.namespaces[1].type: unknown value \"moon\"");
+  CHECK(refusal("/linux/namespaces", json::parse(R"([{"type":"pid"},{"type":"pid"}])")) ==
+        c + "linux.namespaces: pid is there twice");
+  CHECK(refusal("/linux/devices",
+                json::parse(R"([{"type":"c","path":"/dev/x","major":4096,"minor":0}])")) ==
+        c + "linux.devices[0].major: 4096 is above the kernel's limit of 4095");
+  CHECK(refusal("/linux/devices",
+                json::parse(R"([{"type":"c","path":"/dev/x","major":1,"minor":1048576}])")) ==
+        c + "linux.devices[0].minor: 1048576 is above the kernel's limit of 1048575");
+  CHECK(refusal("/linux/devices", json::parse(R"([{"type":"b","path":"/dev/x","major":1}])")) ==
+        c + "linux.devices[0]: major and minor are needed for \"/dev/x\"");
+  CHECK(refusal("/linux/devices", json::parse(R"([{"type":"z","path":"/dev/x"}])")) ==
+        c + "linux.devices[0].type: unknown value \"z\"");
+  CHECK(refusal("/linux/rootfsPropagation", "loud") ==
+        c + "linux.rootfsPropagation: unknown value \"loud\"");
+  CHECK(refusal("/linux/sysctl", {{"a.b", 5}}) ==
+        c + "linux.sysctl[\"a.b\"]: expected a string, found number");
+  CHECK(refusal("/linux/resources/devices", json::parse(R"([{"allow":true,"access":"rx"}])")) ==
+        c + "linux.resources.devices[0].access: \"rx\" holds more than r, w and m");
+  CHECK(refusal("/linux/seccomp", {{"defaultAction", "SCMP_ACT_MAYBE"}}) ==
+        c + "linux.seccomp.defaultAction: unknown value \"SCMP_ACT_MAYBE\"");
+  CHECK(refusal("/linux/seccomp",
+                {{"defaultAction", "SCMP_ACT_ALLOW"}, {"architectures", {"SCMP_ARCH_PDP11"}}}) ==
+        c + "linux.seccomp.architectures[0]: unknown value \"SCMP_ARCH_PDP11\"");
+  CHECK(refusal("/linux/timeOffsets", {{"tai", json::object()}}) ==
+        c + "linux.timeOffsets: unknown clock \"tai\"");
+}
+
+TEST_CASE("user text in messages is cut and escaped") {
+  CHECK(refusal("/ociVersion", "\x1b[31m\"" + std::string(100, 'x')) ==
+        "config.json: ociVersion: \"\\x1b[31m\\\"" + std::string(58, 'x') +
+            "\"... is not a version 1 of the specification");
+}
+
+TEST_CASE("documents that are none") {
+  CHECK(refusal("") == "config.json: not valid JSON at byte 1");
+  CHECK(refusal("{\"a\": }") == "config.json: not valid JSON at byte 7");
+  CHECK(refusal("[]") == "config.json: expected an object, found array");
+  CHECK(refusal("{\"ociVersion\": \"\xff\xfe\"}").find("not valid JSON") != std::string::npos);
+  CHECK(refusal(std::string(kMaxSpecBytes + 1, ' ')) ==
+        "config.json: 8388609 bytes, more than the limit of 8388608");
+  CHECK(refusal(std::string(100'000, '[')) == "config.json: nested deeper than 32");
+  CHECK(refusal("\"" + std::string(1000, '[') + "\"") ==
+        "config.json: expected an object, found string");
+  CHECK(refusal("\"\\\"" + std::string(1000, '{') + "\"") ==
+        "config.json: expected an object, found string");
+  // Integers that no type holds become doubles in the library.
+  CHECK(refusal("/process/oomScoreAdj", json::parse("1e400", nullptr, false)) != "accepted");
+}
+
+TEST_CASE("large but right") {
+  auto spec = minimal();
+  for (int i = 0; i < 10'000; ++i)
+    spec["process"]["env"].push_back("VARIABLE" + std::to_string(i) + "=" + std::string(100, 'v'));
+  spec["process"]["args"].push_back(std::string(1024 * 1024, 'a'));
+  auto parsed = parse_spec(spec.dump());
+  REQUIRE(parsed.has_value());
+  CHECK(parsed->process.env.size() == 10'000);
+  CHECK(parsed->process.args[1].size() == 1024 * 1024);
+}
+
+TEST_CASE("unknown keys are ignored, null is absence") {
+  auto spec = minimal();
+  spec["windows"] = {{"layerFolders", {"x"}}};
+  spec["process"]["commandLine"] = "x";
+  spec["linux"] = nullptr;
+  spec["mounts"] = nullptr;
+  CHECK(parse_spec(spec.dump()).has_value());
+}
+
+TEST_CASE("a process alone") {
+  auto process = parse_process(R"({"args": ["ls"], "cwd": "/"})");
+  REQUIRE(process.has_value());
+  CHECK(process->args[0] == "ls");
+  CHECK(parse_process("{\"cwd\": \"/\"}").error().message() == "process: args: missing");
+}
+
+}  // namespace kata::oci
