@@ -33,7 +33,9 @@ def test_qemu_killed_under_an_attached_client(kata, leaks):
 def test_virtiofsd_killed(kata, leaks):
     """The container's files are gone, the container can still be ended."""
     container = kata.start("sleep", "1000")
-    for process in leaks.programs("virtiofsd"):
+    daemons = leaks.programs("virtiofsd")
+    assert daemons
+    for process in daemons:
         processes.kill(process)
     kata.ctr("tasks", "kill", "-s", "SIGKILL", container)
     kata.remove(container)
