@@ -63,8 +63,7 @@ asio::awaitable<void> InputCopy::run() {
   if (!complete) co_return close();
   source_.close();
   keeper_.reset();
-  // Not closed yet: a reset could overtake bytes that the guest has not read. watch_guest() closes
-  // it.
+  // watch_guest() closes it later: now, a reset could overtake bytes that the guest has not read.
   ::shutdown(guest_.fd(), SHUT_WR);
 }
 
