@@ -55,7 +55,7 @@ Result<std::string> join_sandbox(const ShimSocket& socket, const Bundle& bundle,
                                  const Placement& placement) {
   if (!socket.is_served())
     return fail(Code::kNotFound,
-                "the shim of sandbox \"{}\" does not answer on {}: its pod has ended",
+                "no shim of sandbox \"{}\" answers on {}: the pod is not running",
                 placement.sandbox_id, socket.path().native());
   KATA_CHECK(bundle.write_address(socket.address()));
   return socket.address();
