@@ -50,7 +50,9 @@ struct Pod {
         });
   }
   ~Pod() {
+    // The coroutines that wait for the VM end with it, before the script that they use.
     sandbox.reset();
+    settle();
     fs::remove_all(root);
   }
 
@@ -215,8 +217,7 @@ TEST_CASE("when QEMU ends every container exits with 137 and calls fail with a r
   Pod pod;
   REQUIRE(pod.create("a").has_value());
   REQUIRE(pod.run(pod.sandbox->start("a", "")));
-  --pod.script.vms;
-  pod.script.vm_end->set("killed by signal 9");
+  pod.script.end_vm("killed by signal 9");
   pod.settle();
   CHECK(pod.events == std::vector<std::string>{"exit a 137"});
   CHECK(pod.sandbox->state("a", "")->exit.status == 137);

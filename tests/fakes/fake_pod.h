@@ -46,7 +46,7 @@ struct Script {
   int vms = 0;
   int storages = 0;
   std::set<std::string> guest_containers;
-  std::map<std::string, sys::Promise<agent_client::ProcessExit>> exits;
+  std::map<std::string, sys::Promise<Result<agent_client::ProcessExit>>> exits;
   std::set<std::string> ends_at_start;  // containers whose process ends as soon as it is started
   std::unique_ptr<sys::Promise<std::string>> vm_end;
   std::filesystem::path run_dir;
@@ -60,6 +60,13 @@ struct Script {
     exit.status = status;
     exit.at = std::chrono::system_clock::now();
     exits.at(id).set(exit);
+  }
+  /// The VM ends, and with it every call to its agent.
+  void end_vm(const std::string& reason) {
+    if (vm_end->is_set()) return;
+    --vms;
+    vm_end->set(reason);
+    for (auto& [id, exit] : exits) exit.set(fail(Code::kUnavailable, "connection lost"));
   }
   Status at(Step step) const {
     if (fail_at == step) return fail(Code::kResourceExhausted, "told to fail");
@@ -155,14 +162,11 @@ class FakeVm : public hypervisor::Vm {
     identity_.pid = 0;
     script_.vm_end = std::make_unique<sys::Promise<std::string>>(script_.executor);
   }
-  ~FakeVm() override {
-    if (!script_.vm_end->is_set()) --script_.vms;
-  }
+  ~FakeVm() override { script_.end_vm("destroyed"); }
   const hypervisor::VmIdentity& identity() const override { return identity_; }
   Async<std::string> wait_exit() override { co_return co_await script_.vm_end->wait(); }
   Async<void> stop() override {
-    if (!script_.vm_end->is_set()) --script_.vms;
-    script_.vm_end->set("stopped");
+    script_.end_vm("stopped");
     co_return Status{};
   }
 
@@ -178,8 +182,7 @@ class FakeLauncher : public hypervisor::Launcher {
     KATA_CO_CHECK(script_.at(Step::kLaunch));
     std::unique_ptr<hypervisor::Vm> vm = std::make_unique<FakeVm>(script_);
     if (script_.fail_at == Step::kGuestDies) {
-      --script_.vms;
-      script_.vm_end->set("exited with status 1");
+      script_.end_vm("exited with status 1");
     } else if (script_.fail_at != Step::kGuestSilent) {
       KATA_CO_TRY(UniqueFd socket, sys::connect_unix(
                                        config.run_dir / fmt::format("vsock_{}", kReadyPort)));
@@ -207,7 +210,7 @@ class FakeAgent : public agent_client::Agent {
                                                        agent_client::StdioWanted wanted) override {
     KATA_CO_CHECK(script_.at(Step::kCreateContainer));
     script_.guest_containers.insert(id);
-    script_.exits.insert_or_assign(id, sys::Promise<agent_client::ProcessExit>(script_.executor));
+    script_.exits.insert_or_assign(id, sys::Promise<Result<agent_client::ProcessExit>>(script_.executor));
     agent_client::CreatedProcess created;
     created.ports.out = wanted.out ? 5000 : 0;
     co_return created;
