@@ -46,7 +46,8 @@ def prepare():
     with progress.stage("configure") as stage:
         project.configure(stage)
     with progress.stage("build") as stage:
-        project.compile_targets(stage, *project.shipped_targets())
+        project.compile_targets(stage, *(project.target(name) for name in project.PROGRAMS),
+                                *project.host_modules())
     with progress.stage("guest image") as stage:
         project.build_guest_image(stage)
 

@@ -45,7 +45,7 @@ def prepare(progress):
     with progress.stage("configure") as stage:
         project.configure(stage)
     with progress.stage("build") as stage:
-        project.compile_targets(stage, *project.shipped_targets())
+        project.compile_targets(stage, project.target(project.SHIM), project.target(project.AGENT))
     with progress.stage("guest image") as stage:
         project.build_guest_image(stage)
 
