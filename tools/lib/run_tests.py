@@ -15,6 +15,8 @@ from progress import Progress
 SUITES = ("unit", "integration", "e2e")
 PYTHON_UNIT_TESTS = (project.TOP / "guest-image", project.TOP / "tools", project.TOP / "tests/bench")
 OUTPUT_TAIL_LINES = 40
+# Of Meson's 30 s a test executable: for machines that are busy with something else, too.
+TIMEOUT_MULTIPLIER = 10
 # How Catch2 2.x sums up an executable.
 CATCH_PASSED = re.compile(r"All tests passed \(\d+ assertions? in (\d+) test cases?\)")
 CATCH_FAILED = re.compile(r"test cases: (\d+) \|(?: (\d+) passed \|)? (\d+) failed")
@@ -91,7 +93,8 @@ def run_meson(progress, suite):
     log.unlink(missing_ok=True)
     with progress.stage(suite) as stage:
         status = stage.run(["meson", "test", "-C", project.BUILD, "--no-rebuild", "--suite", suite,
-                            "--logbase", f"testlog-{suite}"], check=False, echo=True,
+                            "--logbase", f"testlog-{suite}", "--timeout-multiplier",
+                            TIMEOUT_MULTIPLIER], check=False, echo=True,
                            env={**os.environ, "KATA_TEST_GUEST_DIR": str(project.GUEST)})
     totals = Totals()
     if log.exists():
