@@ -55,19 +55,27 @@ Result<OpenLibvirt> load_module() {
       fmt::join(paths, ", "));
 }
 
+Result<LibvirtOpener> load_opener() {
+  KATA_TRY(const OpenLibvirt open_module, load_module());
+  return [open_module](const std::string& uri) -> Result<std::unique_ptr<LibvirtDriver>> {
+    std::unique_ptr<Error> error;
+    std::unique_ptr<LibvirtDriver> driver(open_module(kLibvirtModuleVersion, uri.c_str(), &error));
+    if (!driver) return std::unexpected(*error);
+    return driver;
+  };
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Launcher>> load_libvirt_launcher(asio::any_io_executor executor,
                                                         const std::string& uri) {
-  KATA_TRY(const OpenLibvirt open_module, load_module());
-  auto open = [open_module](const std::string& wanted) -> Result<std::unique_ptr<LibvirtDriver>> {
-    std::unique_ptr<Error> error;
-    std::unique_ptr<LibvirtDriver> driver(
-        open_module(kLibvirtModuleVersion, wanted.c_str(), &error));
-    if (!driver) return std::unexpected(*error);
-    return driver;
-  };
+  KATA_TRY(LibvirtOpener open, load_opener());
   return make_libvirt_launcher(std::move(executor), std::move(open), uri);
+}
+
+Status check_libvirt(const std::string& uri) {
+  KATA_TRY(const LibvirtOpener open, load_opener());
+  return try_libvirt(open, uri);
 }
 
 }  // namespace kata::hypervisor

@@ -17,4 +17,8 @@ namespace kata::hypervisor {
 Result<std::unique_ptr<Launcher>> load_libvirt_launcher(asio::any_io_executor executor,
                                                         const std::string& uri);
 
+/// Connects to libvirt as a launch would, without a VM, and disconnects. Blocking; takes up to
+/// seconds.
+Status check_libvirt(const std::string& uri);
+
 }  // namespace kata::hypervisor

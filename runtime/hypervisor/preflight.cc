@@ -25,33 +25,45 @@ Status check_file(std::string_view what, const std::filesystem::path& path, int 
   return {};
 }
 
-Status check_size(const VmConfig& config) {
-  if (config.vcpus == 0 || config.memory_mib == 0)
+}  // namespace
+
+Status check_qemu_file(const std::filesystem::path& qemu) {
+  return check_file("QEMU", qemu, X_OK,
+                    "install it (apt-get install qemu-system-x86) or set path in "
+                    "[hypervisor.qemu]");
+}
+
+Status check_kernel_file(const std::filesystem::path& kernel) {
+  return check_file("guest kernel", kernel, R_OK,
+                    "build the guest image or set kernel in [hypervisor.qemu]");
+}
+
+Status check_initrd_file(const std::filesystem::path& initrd) {
+  return check_file("guest initrd", initrd, R_OK,
+                    "build the guest image or set initrd in [hypervisor.qemu]");
+}
+
+Status check_vm_size(uint32_t vcpus, uint64_t memory_mib) {
+  if (vcpus == 0 || memory_mib == 0)
     return fail(Code::kInvalidArgument,
-                "a VM needs at least one vCPU and some memory, not {} and {} MiB", config.vcpus,
-                config.memory_mib);
+                "a VM needs at least one vCPU and some memory, not {} and {} MiB", vcpus,
+                memory_mib);
   struct sysinfo host {};
   if (::sysinfo(&host) != 0) return fail_errno("sysinfo");
   const uint64_t host_mib = (host.totalram + host.totalswap) / kBytesPerMib * host.mem_unit;
-  if (config.memory_mib > host_mib)
+  if (memory_mib > host_mib)
     return fail(Code::kResourceExhausted,
                 "not enough memory: the VM wants {} MiB, the host has {} MiB: lower default_memory "
                 "in [hypervisor.qemu]",
-                config.memory_mib, host_mib);
+                memory_mib, host_mib);
   return {};
 }
 
-}  // namespace
-
 Status check_vm_config(const VmConfig& config) {
-  KATA_CHECK(check_file("QEMU", config.qemu_path, X_OK,
-                        "install it (apt-get install qemu-system-x86) or set path in "
-                        "[hypervisor.qemu]"));
-  KATA_CHECK(check_file("guest kernel", config.kernel, R_OK,
-                        "build the guest image or set kernel in [hypervisor.qemu]"));
-  KATA_CHECK(check_file("guest initrd", config.initrd, R_OK,
-                        "build the guest image or set initrd in [hypervisor.qemu]"));
-  return check_size(config);
+  KATA_CHECK(check_qemu_file(config.qemu_path));
+  KATA_CHECK(check_kernel_file(config.kernel));
+  KATA_CHECK(check_initrd_file(config.initrd));
+  return check_vm_size(config.vcpus, config.memory_mib);
 }
 
 Code code_of_qemu_output(std::string_view output) {

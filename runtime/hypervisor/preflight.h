@@ -6,10 +6,17 @@
 
 namespace kata::hypervisor {
 
-/// NotFound: QEMU, kernel or initrd is missing. PermissionDenied: not readable or executable.
-/// InvalidArgument: not regular files, or a VM of no size. ResourceExhausted: more memory than the
-/// host has. Blocking, but only a few stat(2) calls.
+/// All of the checks below. Blocking, but only a few stat(2) calls.
 Status check_vm_config(const VmConfig& config);
+
+/// NotFound: it is missing. PermissionDenied: not executable or not readable. InvalidArgument: no
+/// regular file.
+Status check_qemu_file(const std::filesystem::path& qemu);
+Status check_kernel_file(const std::filesystem::path& kernel);
+Status check_initrd_file(const std::filesystem::path& initrd);
+
+/// InvalidArgument: a VM of no size. ResourceExhausted: more memory than the host has.
+Status check_vm_size(uint32_t vcpus, uint64_t memory_mib);
 
 /// What QEMU's last words mean: ResourceExhausted when it could not get its memory, else
 /// Unavailable.

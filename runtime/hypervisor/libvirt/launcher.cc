@@ -1,12 +1,14 @@
 #include "runtime/hypervisor/libvirt/launcher.h"
 
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <random>
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 
+#include "common/base/cleanup.h"
 #include "common/log/log.h"
 #include "common/sys/pidfd.h"
 #include "common/sys/promise.h"
@@ -209,6 +211,23 @@ class LibvirtLauncher final : public Launcher {
 std::unique_ptr<Launcher> make_libvirt_launcher(asio::any_io_executor executor, LibvirtOpener open,
                                                 const std::string& uri) {
   return std::make_unique<LibvirtLauncher>(std::move(executor), std::move(open), uri);
+}
+
+Status try_libvirt(const LibvirtOpener& open, const std::string& uri) {
+  if (uri != kEmbedUri) {
+    KATA_CHECK(open(uri));
+    return {};
+  }
+  char root[] = "/run/kata-check-XXXXXX";
+  if (::mkdtemp(root) == nullptr) return fail_errno("creating a directory in /run");
+  CleanupStack cleanup;
+  cleanup.add([&] {
+    std::error_code ignored;
+    std::filesystem::remove_all(root, ignored);
+  });
+  KATA_TRY(const std::string embed_uri, prepare_embed_root(root, kSharedCache));
+  KATA_CHECK(open(embed_uri));
+  return {};
 }
 
 }  // namespace kata::hypervisor

@@ -18,4 +18,7 @@ using LibvirtOpener = std::function<Result<std::unique_ptr<LibvirtDriver>>(const
 std::unique_ptr<Launcher> make_libvirt_launcher(asio::any_io_executor executor, LibvirtOpener open,
                                                 const std::string& uri);
 
+/// Opens `uri` and closes it; for qemu:///embed with a root that is removed again.
+Status try_libvirt(const LibvirtOpener& open, const std::string& uri);
+
 }  // namespace kata::hypervisor
