@@ -90,6 +90,7 @@ Stream::Progress Stream::copy_once() {
     return write(bytes);
   }
   if (source_ended_) return Progress::kBlocked;
+  // Not splice(2): it would send each page of the pipe as a vsock packet of its own.
   std::span<char> buffer = loop_.scratch();
   ssize_t got = read(source().get(), buffer.data(), buffer.size());
   if (got > 0) return write(buffer.first(static_cast<size_t>(got)));
