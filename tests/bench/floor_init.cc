@@ -1,5 +1,5 @@
-// PID 1 of the benchmark's floor: says that the kernel has come this far and switches the machine off.
-// Freestanding, so that it adds next to nothing to what is measured.
+// PID 1 of the benchmark's floor: says that the kernel has come this far and switches the machine
+// off. Freestanding, so that it adds next to nothing to what is measured.
 
 namespace {
 
