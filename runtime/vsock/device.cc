@@ -6,6 +6,11 @@
 #include "common/log/log.h"
 
 namespace kata::vsock {
+namespace {
+
+constexpr int kMaxMessagesPerRound = 64;
+
+}  // namespace
 
 Result<std::unique_ptr<Device>> Device::create(const DeviceSockets& sockets) {
   KATA_TRY(EventLoop loop, EventLoop::create());
@@ -94,7 +99,8 @@ void Device::accept_front_end() {
 }
 
 Status Device::serve_front_end() {
-  while (front_end_) {
+  // A front end that never stops sending must not keep this thread from its other work.
+  for (int messages = 0; front_end_ && messages < kMaxMessagesPerRound; ++messages) {
     KATA_TRY(auto message, front_end_->receive());
     if (!message) break;
     const uint32_t request = message->request;

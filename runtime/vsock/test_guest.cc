@@ -216,14 +216,18 @@ std::vector<MemoryRegion> TestGuest::regions() const {
            kRegionBoundary}};
 }
 
-void TestGuest::share_memory() {
+void TestGuest::send_memory_table(uint32_t flags) {
   const auto table = regions();
   const MemoryTableHeader header{static_cast<uint32_t>(table.size()), 0};
   std::vector<uint8_t> payload(sizeof(header) + table.size() * sizeof(MemoryRegion));
   std::memcpy(payload.data(), &header, sizeof(header));
   std::memcpy(payload.data() + sizeof(header), table.data(), table.size() * sizeof(MemoryRegion));
   const int fds[] = {memory_fd(), memory_fd()};
-  send_message(VhostUserRequest::kSetMemTable, payload, fds, kMessageVersion | kMessageNeedReply);
+  send_message(VhostUserRequest::kSetMemTable, payload, fds, flags);
+}
+
+void TestGuest::share_memory() {
+  send_memory_table(kMessageVersion | kMessageNeedReply);
   for (uint8_t byte : read_reply(VhostUserRequest::kSetMemTable)) {
     if (byte != 0) give_up("the memory table was refused");
   }

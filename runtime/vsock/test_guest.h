@@ -111,6 +111,8 @@ class TestGuest {
   bool dropped();
 
   void negotiate(uint64_t features = kAllFeatures);
+  void send_memory_table(uint32_t flags = kMessageVersion);
+  /// Sends the table and waits until it is taken.
   void share_memory();
   void set_up_ring(uint32_t index, uint16_t base = 0);
   void enable_ring(uint32_t index, bool enable = true);

@@ -96,6 +96,9 @@ Result<VhostUserSession::Reply> VhostUserSession::dispatch(VhostUserMessage& mes
     case VhostUserRequest::kSetOwner:
       return std::nullopt;
     case VhostUserRequest::kResetOwner:
+      // Deprecated; the specification recommends no more than this.
+      stop_rings();
+      return std::nullopt;
     case VhostUserRequest::kResetDevice:
       reset();
       return std::nullopt;
