@@ -1,5 +1,7 @@
 #include "runtime/sandbox/kata_sandbox.h"
 
+#include <sys/utsname.h>
+
 #include <csignal>
 
 #include "common/agent_protocol.h"
@@ -20,6 +22,13 @@ constexpr uint32_t kVmGoneStatus = 128 + SIGKILL;
 constexpr std::chrono::seconds kDrainLimit{10};
 
 ProcessExit exit_now(uint32_t status) { return {status, std::chrono::system_clock::now()}; }
+
+/// What a container without a hostname of its own sees with runc: the host's.
+std::string host_name() {
+  utsname names{};
+  uname(&names);
+  return names.nodename;
+}
 
 std::string_view phase_name(Phase phase) {
   switch (phase) {
@@ -94,7 +103,9 @@ Async<uint32_t> KataSandbox::create(CreateContainer request) {
 Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> rootfs) {
   // Before the boot, so that a broken bundle costs no VM.
   KATA_CO_TRY(const BundleSpec bundle, read_bundle(container->bundle));
-  KATA_CO_CHECK(co_await ensure_booted(bundle.spec.hostname));
+  const std::string hostname =
+      bundle.spec.hostname.empty() ? host_name() : bundle.spec.hostname;
+  KATA_CO_CHECK(co_await ensure_booted(hostname));
 
   auto vm = vm_;
   if (!vm) co_return fail(Code::kUnavailable, "the sandbox's VM has ended");

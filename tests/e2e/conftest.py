@@ -139,7 +139,8 @@ def session_config(session_directory, pytestconfig):
 def containerd(session_directory, session_config, image_archive, pytestconfig):
     build = KataBuild(pytestconfig.getoption("--build").resolve())
     with PrivateContainerd(session_directory / "c", path_prefix=build.shim_directory,
-                           conf_file=session_config.path) as running:
+                           conf_file=session_config.path,
+                           env={"KATA_MODULE_DIR": str(build.module_directory)}) as running:
         running.import_image(image_archive, namespace=NAMESPACE)
         yield running
 

@@ -18,6 +18,11 @@ class KataBuild:
         return self.directory / "shim/command"
 
     @property
+    def module_directory(self):
+        """Of the launcher for libvirt, for KATA_MODULE_DIR."""
+        return self.directory / "runtime/hypervisor"
+
+    @property
     def kernel(self):
         return self.directory / "guest/vmlinux"
 
