@@ -6,6 +6,7 @@
 #include "common/log/log.h"
 #include "common/sys/mount.h"
 #include "common/sys/pidfd.h"
+#include "runtime/hypervisor/vm_processes.h"
 #include "runtime/sandbox/state.h"
 
 namespace kata::sandbox {
@@ -25,6 +26,13 @@ Status end_processes(const State& state) {
     if (auto ended = sys::end_process(process, kKillTimeout); !ended)
       return std::unexpected(ended.error().with_stage("sandbox cleanup"));
   }
+  return {};
+}
+
+/// A shim that was killed right after it had started its VM has not written that down.
+Status end_unrecorded_vm(const std::filesystem::path& run_dir) {
+  auto ended = hypervisor::end_stray_vms(run_dir, kKillTimeout);
+  if (!ended) return std::unexpected(ended.error().with_stage("sandbox cleanup"));
   return {};
 }
 
@@ -61,12 +69,15 @@ Status unmount_below(const std::filesystem::path& directory) {
 Status remove_leftovers(const std::filesystem::path& run_dir) {
   std::error_code error;
   if (!std::filesystem::exists(run_dir, error)) return {};
+  bool vm_is_known = false;
   if (auto state = load_state(run_dir)) {
     KATA_CHECK(end_processes(*state));
+    vm_is_known = state->vm.pid > 0;
   } else if (state.error().code() != Code::kNotFound) {
     // A state that cannot be read must not keep the rest from being removed.
     log::warning("sandbox cleanup", {{"error", state.error().message()}});
   }
+  if (!vm_is_known) KATA_CHECK(end_unrecorded_vm(run_dir));
   KATA_CHECK(unmount_below(run_dir));
   std::filesystem::remove_all(run_dir, error);
   if (error)
