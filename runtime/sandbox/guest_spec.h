@@ -20,8 +20,8 @@ struct BundleSpec {
 Result<BundleSpec> read_bundle(const std::filesystem::path& bundle);
 
 /// The JSON for the agent: every bind mount whose source is on the host gets a place on the share
-/// (through `storage`) and that place's guest path as source. Sources below /dev, /proc and /sys name
-/// the guest's own.
+/// (through `storage`) and that place's guest path as source. Sources below /dev, /proc and /sys
+/// name the guest's own.
 Result<std::string> make_guest_spec(const BundleSpec& bundle, storage::ContainerStorage& storage);
 
 }  // namespace kata::sandbox

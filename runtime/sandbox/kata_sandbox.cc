@@ -1,8 +1,8 @@
 #include "runtime/sandbox/kata_sandbox.h"
 
-#include <sys/utsname.h>
-
 #include <csignal>
+
+#include <sys/utsname.h>
 
 #include "common/agent_protocol.h"
 #include "common/base/id.h"
@@ -32,12 +32,18 @@ std::string host_name() {
 
 std::string_view phase_name(Phase phase) {
   switch (phase) {
-    case Phase::kCreating: return "creating";
-    case Phase::kCreated: return "created";
-    case Phase::kStarting: return "starting";
-    case Phase::kRunning: return "running";
-    case Phase::kStopped: return "stopped";
-    case Phase::kRemoving: return "removing";
+    case Phase::kCreating:
+      return "creating";
+    case Phase::kCreated:
+      return "created";
+    case Phase::kStarting:
+      return "starting";
+    case Phase::kRunning:
+      return "running";
+    case Phase::kStopped:
+      return "stopped";
+    case Phase::kRemoving:
+      return "removing";
   }
   return "unknown";
 }
@@ -46,10 +52,13 @@ ProcessStatus status_of(Phase phase) {
   switch (phase) {
     case Phase::kCreating:
     case Phase::kCreated:
-    case Phase::kStarting: return ProcessStatus::kCreated;
-    case Phase::kRunning: return ProcessStatus::kRunning;
+    case Phase::kStarting:
+      return ProcessStatus::kCreated;
+    case Phase::kRunning:
+      return ProcessStatus::kRunning;
     case Phase::kStopped:
-    case Phase::kRemoving: return ProcessStatus::kStopped;
+    case Phase::kRemoving:
+      return ProcessStatus::kStopped;
   }
   return ProcessStatus::kUnknown;
 }
@@ -103,8 +112,7 @@ Async<uint32_t> KataSandbox::create(CreateContainer request) {
 Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> rootfs) {
   // Before the boot, so that a broken bundle costs no VM.
   KATA_CO_TRY(const BundleSpec bundle, read_bundle(container->bundle));
-  const std::string hostname =
-      bundle.spec.hostname.empty() ? host_name() : bundle.spec.hostname;
+  const std::string hostname = bundle.spec.hostname.empty() ? host_name() : bundle.spec.hostname;
   KATA_CO_CHECK(co_await ensure_booted(hostname));
 
   auto vm = vm_;
@@ -155,8 +163,9 @@ Async<void> KataSandbox::build_in_guest(ContainerPtr container, const std::strin
   wanted.in = container->io->wants_stdin();
   wanted.out = container->io->wants_stdout();
   wanted.err = container->io->wants_stderr();
-  KATA_CO_TRY(const agent_client::CreatedProcess created,
-              co_await vm->agent().create_container(container->id, spec_json, guest_rootfs, wanted));
+  KATA_CO_TRY(
+      const agent_client::CreatedProcess created,
+      co_await vm->agent().create_container(container->id, spec_json, guest_rootfs, wanted));
   container->in_guest = true;
   co_return co_await connect_stdio(container, created.ports);
 }
@@ -277,8 +286,7 @@ Async<void> KataSandbox::kill(const std::string& id, const std::string& exec_id,
                               bool all) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ContainerPtr container, find(id, exec_id));
-  if (container->exited.is_set())
-    co_return fail(Code::kNotFound, "process already finished");
+  if (container->exited.is_set()) co_return fail(Code::kNotFound, "process already finished");
   if (!vm_runs()) co_return fail(Code::kUnavailable, "the sandbox's VM has ended");
   auto vm = vm_;
   co_return co_await vm->agent().signal(id, exec_id, signal, all);

@@ -1,7 +1,7 @@
-#include <sys/mount.h>
-
 #include <fstream>
 #include <sstream>
+
+#include <sys/mount.h>
 
 #include "common/log/log.h"
 #include "common/sys/mount.h"

@@ -14,10 +14,12 @@ Result<std::unique_ptr<vsock::Backend>> open_vsock(asio::any_io_executor executo
                                                    config::VsockChoice choice,
                                                    const std::filesystem::path& run_dir) {
   switch (choice) {
-    case config::VsockChoice::kKernel: return vsock::open_kernel(std::move(executor));
+    case config::VsockChoice::kKernel:
+      return vsock::open_kernel(std::move(executor));
     case config::VsockChoice::kVhostUser:
       return vsock::open_vhost_user(std::move(executor), run_dir);
-    case config::VsockChoice::kAuto: break;
+    case config::VsockChoice::kAuto:
+      break;
   }
   return vsock::open_best(std::move(executor), run_dir);
 }
@@ -25,9 +27,12 @@ Result<std::unique_ptr<vsock::Backend>> open_vsock(asio::any_io_executor executo
 /// Empty: the best there is.
 std::optional<hypervisor::Accelerator> wanted_accelerator(config::AcceleratorChoice choice) {
   switch (choice) {
-    case config::AcceleratorChoice::kKvm: return hypervisor::Accelerator::kKvm;
-    case config::AcceleratorChoice::kTcg: return hypervisor::Accelerator::kTcg;
-    case config::AcceleratorChoice::kAuto: break;
+    case config::AcceleratorChoice::kKvm:
+      return hypervisor::Accelerator::kKvm;
+    case config::AcceleratorChoice::kTcg:
+      return hypervisor::Accelerator::kTcg;
+    case config::AcceleratorChoice::kAuto:
+      break;
   }
   return std::nullopt;
 }
@@ -48,8 +53,8 @@ Parts make_parts(asio::any_io_executor executor, const config::Config& config) {
     return storage::start_virtiofsd(executor, options);
   };
   parts.open_storage = storage::open_container_storage;
-  parts.open_launcher = [executor, wanted = config.hypervisor]()
-      -> Result<std::unique_ptr<hypervisor::Launcher>> {
+  parts.open_launcher =
+      [executor, wanted = config.hypervisor]() -> Result<std::unique_ptr<hypervisor::Launcher>> {
     if (wanted.launcher == config::LauncherChoice::kLibvirt)
       return hypervisor::load_libvirt_launcher(executor, wanted.libvirt_uri);
     return hypervisor::make_direct_launcher(executor);

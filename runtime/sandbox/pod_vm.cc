@@ -1,12 +1,11 @@
 #include "runtime/sandbox/pod_vm.h"
 
-#include <sys/stat.h>
-
 #include <array>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <sys/stat.h>
 
 #include "common/agent_protocol.h"
 #include "common/log/log.h"
@@ -132,7 +131,8 @@ Async<void> PodVm::launch() {
   KATA_CO_TRY(launcher_, parts_.open_launcher());
   KATA_CO_TRY(const VmConfig vm, describe_vm());
   auto launched = co_await launcher_->launch(vm);
-  // QEMU that finds nobody at the share's socket knows less of the cause than virtiofsd's last words.
+  // QEMU that finds nobody at the share's socket knows less of the cause than virtiofsd's last
+  // words.
   if (!launched && share_gone_.is_set())
     co_return fail(Code::kUnavailable, "share: virtiofsd {}", share_gone_.value());
   if (!launched) co_return std::unexpected(launched.error());
@@ -164,16 +164,16 @@ Async<void> PodVm::await_ready() {
   sys::Promise<Status> outcome(executor_);
   sys::Promise<bool> reader_ended(executor_);
   asio::cancellation_signal stop_reading;
-  asio::co_spawn(executor_, read_ready_line(std::move(ready_listener_), outcome),
-                 asio::bind_cancellation_slot(stop_reading.slot(),
-                                              [reader_ended](std::exception_ptr) mutable {
-                                                reader_ended.set(true);
-                                              }));
+  asio::co_spawn(
+      executor_, read_ready_line(std::move(ready_listener_), outcome),
+      asio::bind_cancellation_slot(stop_reading.slot(), [reader_ended](std::exception_ptr) mutable {
+        reader_ended.set(true);
+      }));
   auto end_with_vm = [](std::shared_ptr<PodVm> self,
                         sys::Promise<Status> result) -> asio::awaitable<void> {
     std::string reason = co_await self->gone_.wait();
-    result.set(fail(Code::kUnavailable, "guest boot: QEMU ended before the agent was ready: {}",
-                    reason));
+    result.set(
+        fail(Code::kUnavailable, "guest boot: QEMU ended before the agent was ready: {}", reason));
   };
   asio::co_spawn(executor_, end_with_vm(shared_from_this(), outcome), asio::detached);
 

@@ -1,9 +1,9 @@
 // One pod: its VM, its share, its agent and its containers.
 //
-// Lifecycle: constructed idle; the first create() boots the VM; shutdown() (or destruction) ends it.
-// A container: create -> (Created) start -> (Running) … exit -> (Stopped) remove. remove() is also
-// legal from Created. A call that is illegal in the current state answers FailedPrecondition, an
-// unknown id NotFound, an id in use AlreadyExists.
+// Lifecycle: constructed idle; the first create() boots the VM; shutdown() (or destruction) ends
+// it. A container: create -> (Created) start -> (Running) … exit -> (Stopped) remove. remove() is
+// also legal from Created. A call that is illegal in the current state answers FailedPrecondition,
+// an unknown id NotFound, an id in use AlreadyExists.
 //
 // Threading: everything happens on the one thread of `executor`; calls may overlap at their awaits.
 // No call waits for another one's boot or RPC: state(), pids of other containers, kill() and wait()

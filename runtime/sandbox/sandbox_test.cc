@@ -1,12 +1,11 @@
-#include <dirent.h>
-#include <fcntl.h>
-
 #include <csignal>
 #include <fstream>
 #include <functional>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <catch2/catch.hpp>
+#include <dirent.h>
+#include <fcntl.h>
 
 #include "runtime/sandbox/kata_sandbox.h"
 #include "tests/fakes/fake_pod.h"

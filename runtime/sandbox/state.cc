@@ -38,8 +38,8 @@ State from_json(const json& value) {
   state.vm.libvirt_uri = vm.at("libvirt_uri").get<std::string>();
   state.vm.libvirt_uuid = vm.at("libvirt_uuid").get<std::string>();
   for (const json& helper : value.at("helpers"))
-    state.helpers.push_back(HelperProcess{helper.at("pid").get<pid_t>(),
-                                          helper.at("start_time").get<uint64_t>()});
+    state.helpers.push_back(
+        HelperProcess{helper.at("pid").get<pid_t>(), helper.at("start_time").get<uint64_t>()});
   return state;
 }
 

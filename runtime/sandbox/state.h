@@ -1,5 +1,5 @@
-// What is on the host for one sandbox, on disk, so that `containerd-shim-kata-v2 delete` can remove it
-// after every other process of ours has been killed.
+// What is on the host for one sandbox, on disk, so that `containerd-shim-kata-v2 delete` can remove
+// it after every other process of ours has been killed.
 #pragma once
 
 #include <filesystem>

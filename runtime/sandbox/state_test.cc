@@ -1,13 +1,12 @@
 #include "runtime/sandbox/state.h"
 
-#include <sys/mount.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <fstream>
 
 #include <catch2/catch.hpp>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/sys/pidfd.h"
 

@@ -1,5 +1,5 @@
-// When the stages of a pod's life were reached: lines `msg=stage stage=<name> ms=<since start>` of the
-// pod's log, which tools/bench reads.
+// When the stages of a pod's life were reached: lines `msg=stage stage=<name> ms=<since start>` of
+// the pod's log, which tools/bench reads.
 #pragma once
 
 #include <string_view>

@@ -1,9 +1,9 @@
 #include "runtime/storage/container_storage.h"
 
+#include <system_error>
+
 #include <fcntl.h>
 #include <sys/stat.h>
-
-#include <system_error>
 
 namespace kata::storage {
 namespace {
@@ -43,7 +43,7 @@ class SharedStorage : public ContainerStorage {
   }
 
   Result<std::string> bind(const fs::path& source, bool recursive, bool read_only) override {
-    struct stat info{};
+    struct stat info {};
     if (stat(source.c_str(), &info) != 0)
       return fail_errno(fmt::format("storage: bind mount of {}", source.native()));
     fs::path target = directory_ / fmt::format("mount-{}", mounted_.size());

@@ -42,9 +42,9 @@ struct VirtiofsdOptions {
 };
 
 /// Makes <run_dir>/shared a mount of its own with shared propagation (so that later mounts reach
-/// virtiofsd's mount namespace) and starts virtiofsd on a socket that is listening when this returns.
-/// Call it on a thread that lives as long as the process, inside the shim's private mount namespace.
-/// NotFound: no virtiofsd; the message says what was looked for and how to install one.
+/// virtiofsd's mount namespace) and starts virtiofsd on a socket that is listening when this
+/// returns. Call it on a thread that lives as long as the process, inside the shim's private mount
+/// namespace. NotFound: no virtiofsd; the message says what was looked for and how to install one.
 Result<std::unique_ptr<Share>> start_virtiofsd(asio::any_io_executor executor,
                                                const VirtiofsdOptions& options);
 

@@ -1,12 +1,11 @@
-#include <fcntl.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-
 #include <array>
 #include <system_error>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #include "common/log/log.h"
 #include "common/sys/subprocess.h"
@@ -65,12 +64,9 @@ class Virtiofsd : public Share {
     child.executable = daemon;
     // The options that QEMU's C daemon and the Rust daemon (as compatibility options) both take.
     // Submounts are announced so that files of different mounts never share st_dev and st_ino.
-    child.arguments = {fmt::format("--fd={}", sys::kFirstPassedFd),
-                       "-o",
-                       fmt::format("source={}", root_.native()),
-                       "-o",
-                       fmt::format("cache={}", options.cache),
-                       "-o",
+    child.arguments = {fmt::format("--fd={}", sys::kFirstPassedFd), "-o",
+                       fmt::format("source={}", root_.native()),    "-o",
+                       fmt::format("cache={}", options.cache),      "-o",
                        "sandbox=namespace,xattr,announce_submounts"};
     child.passed_fds = {listener.get()};
     KATA_TRY(process_, sys::Subprocess::spawn(executor_, child));
@@ -117,9 +113,10 @@ Result<std::filesystem::path> find_virtiofsd(const std::filesystem::path& config
   std::error_code error;
   if (!configured.empty()) {
     if (std::filesystem::exists(configured, error)) return configured;
-    return fail(Code::kNotFound,
-                "share: virtiofsd {} does not exist: correct virtio_fs_daemon in configuration.toml",
-                configured.native());
+    return fail(
+        Code::kNotFound,
+        "share: virtiofsd {} does not exist: correct virtio_fs_daemon in configuration.toml",
+        configured.native());
   }
   for (const char* candidate : kKnownDaemons)
     if (std::filesystem::exists(candidate, error)) return std::filesystem::path(candidate);

@@ -1,12 +1,12 @@
-// A pod whose every part is fake, for tests of the sandbox: it can be told to fail at one step, and it
-// counts what exists, so that a test can see that nothing was left.
+// A pod whose every part is fake, for tests of the sandbox: it can be told to fail at one step, and
+// it counts what exists, so that a test can see that nothing was left.
 #pragma once
-
-#include <sys/socket.h>
 
 #include <map>
 #include <set>
 #include <string>
+
+#include <sys/socket.h>
 
 #include "common/agent_protocol.h"
 #include "common/sys/promise.h"
@@ -184,9 +184,10 @@ class FakeLauncher : public hypervisor::Launcher {
     if (script_.fail_at == Step::kGuestDies) {
       script_.end_vm("exited with status 1");
     } else if (script_.fail_at != Step::kGuestSilent) {
-      KATA_CO_TRY(UniqueFd socket, sys::connect_unix(
-                                       config.run_dir / fmt::format("vsock_{}", kReadyPort)));
-      std::string_view line = script_.fail_at == Step::kGuestGarbles ? "BREADY 9\n\n\n" : kReadyLine;
+      KATA_CO_TRY(UniqueFd socket,
+                  sys::connect_unix(config.run_dir / fmt::format("vsock_{}", kReadyPort)));
+      std::string_view line =
+          script_.fail_at == Step::kGuestGarbles ? "BREADY 9\n\n\n" : kReadyLine;
       if (send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) < 0)
         co_return fail_errno("send the ready line");
     }
@@ -200,8 +201,8 @@ class FakeLauncher : public hypervisor::Launcher {
 class FakeAgent : public agent_client::Agent {
  public:
   explicit FakeAgent(Script& script) : script_(script) {}
-  Async<agent_client::SandboxInfo> create_sandbox(const std::string&, const std::string&,
-                                                  const std::vector<agent_client::Share>&) override {
+  Async<agent_client::SandboxInfo> create_sandbox(
+      const std::string&, const std::string&, const std::vector<agent_client::Share>&) override {
     KATA_CO_CHECK(script_.at(Step::kCreateSandbox));
     co_return agent_client::SandboxInfo{};
   }
@@ -210,7 +211,8 @@ class FakeAgent : public agent_client::Agent {
                                                        agent_client::StdioWanted wanted) override {
     KATA_CO_CHECK(script_.at(Step::kCreateContainer));
     script_.guest_containers.insert(id);
-    script_.exits.insert_or_assign(id, sys::Promise<Result<agent_client::ProcessExit>>(script_.executor));
+    script_.exits.insert_or_assign(
+        id, sys::Promise<Result<agent_client::ProcessExit>>(script_.executor));
     agent_client::CreatedProcess created;
     created.ports.out = wanted.out ? 5000 : 0;
     co_return created;
@@ -271,7 +273,8 @@ inline sandbox::Parts make_parts(Script& script) {
     KATA_CHECK(script.at(Step::kStartShare));
     return std::make_unique<FakeShare>(script, run_dir);
   };
-  parts.open_storage = [&script](auto&, auto&) -> Result<std::unique_ptr<storage::ContainerStorage>> {
+  parts.open_storage = [&script](auto&,
+                                 auto&) -> Result<std::unique_ptr<storage::ContainerStorage>> {
     KATA_CHECK(script.at(Step::kOpenStorage));
     return std::make_unique<FakeStorage>(script);
   };
@@ -279,7 +282,9 @@ inline sandbox::Parts make_parts(Script& script) {
     KATA_CHECK(script.at(Step::kOpenLauncher));
     return std::make_unique<FakeLauncher>(script);
   };
-  parts.choose_accelerator = [] { return Result<hypervisor::Accelerator>(hypervisor::Accelerator::kTcg); };
+  parts.choose_accelerator = [] {
+    return Result<hypervisor::Accelerator>(hypervisor::Accelerator::kTcg);
+  };
   parts.connect_agent = [&script](UniqueFd) -> std::unique_ptr<agent_client::Agent> {
     return std::make_unique<FakeAgent>(script);
   };

@@ -1,9 +1,5 @@
 // A real VM behind the Sandbox interface, without containerd: QEMU, virtiofsd, kernel, agent.
 // One boot serves many rows. Needs root, QEMU and the guest image ($KATA_TEST_GUEST_DIR).
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
@@ -11,8 +7,10 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#include "common/sys/pidfd.h"
 #include "common/sys/promise.h"
 #include "runtime/sandbox/namespaces.h"
 #include "runtime/sandbox/sandbox.h"
@@ -65,8 +63,8 @@ class MemoryIo : public ProcessIo {
     while (true) {
       boost::system::error_code error;
       auto target = asio::buffer(buffer);
-      size_t got = co_await stream.async_read_some(
-          target, asio::redirect_error(asio::use_awaitable, error));
+      size_t got =
+          co_await stream.async_read_some(target, asio::redirect_error(asio::use_awaitable, error));
       data->output.append(buffer, got);
       if (error) break;
     }
@@ -79,6 +77,8 @@ class MemoryIo : public ProcessIo {
 class RealPod {
  public:
   RealPod() {
+    // As the shim: no mount of the pod outlives this process.
+    REQUIRE(enter_private_mount_namespace().has_value());
     char name[] = "/run/kata-it-XXXXXX";
     root_ = mkdtemp(name);
     rootfs_ = root_ / "rootfs";
@@ -97,11 +97,11 @@ class RealPod {
     const fs::path guest(std::getenv("KATA_TEST_GUEST_DIR"));
     options.config.hypervisor.kernel = guest / "vmlinux";
     options.config.hypervisor.initrd = guest / "kata-initrd.img";
-    sandbox = make_sandbox(loop.get_executor(), options,
-                           [this](const std::string& id, const std::string&, uint32_t,
-                                  const ProcessExit& exit) {
-                             exits.push_back(fmt::format("{} {}", id, exit.status));
-                           });
+    sandbox = make_sandbox(
+        loop.get_executor(), options,
+        [this](const std::string& id, const std::string&, uint32_t, const ProcessExit& exit) {
+          exits.push_back(fmt::format("{} {}", id, exit.status));
+        });
   }
   ~RealPod() {
     auto stopped = run(sandbox->shutdown());
@@ -127,20 +127,19 @@ class RealPod {
   }
 
   json spec(const std::vector<std::string>& args) const {
-    return {{"ociVersion", "1.0.2"},
-            {"process",
-             {{"args", args},
-              {"cwd", "/"},
-              {"env", {"PATH=/bin"}},
-              {"user", {{"uid", 0}, {"gid", 0}}}}},
-            {"root", {{"path", rootfs_.native()}}},
-            {"hostname", "it-pod"},
-            {"mounts", json::array({{{"destination", "/proc"},
-                                     {"type", "proc"},
-                                     {"source", "proc"}}})},
-            {"linux",
-             {{"namespaces",
-               {{{"type", "pid"}}, {{"type", "mount"}}, {{"type", "ipc"}}, {{"type", "uts"}}}}}}};
+    return {
+        {"ociVersion", "1.0.2"},
+        {"process",
+         {{"args", args},
+          {"cwd", "/"},
+          {"env", {"PATH=/bin"}},
+          {"user", {{"uid", 0}, {"gid", 0}}}}},
+        {"root", {{"path", rootfs_.native()}}},
+        {"hostname", "it-pod"},
+        {"mounts", json::array({{{"destination", "/proc"}, {"type", "proc"}, {"source", "proc"}}})},
+        {"linux",
+         {{"namespaces",
+           {{{"type", "pid"}}, {{"type", "mount"}}, {{"type", "ipc"}}, {{"type", "uts"}}}}}}};
   }
 
   std::shared_ptr<MemoryIo::Data> create(const std::string& id, const json& config,
@@ -195,7 +194,6 @@ TEST_CASE("one VM, many containers") {
   CHECK(pod.shell("hostname", "busybox hostname").second == "it-pod\n");
   CHECK(pod.shell("pid", "echo $$").second == "1\n");
   CHECK(pod.shell("stdin", "busybox wc -c", std::string(100'000, 'x')).second == "100000\n");
-  CHECK(pod.shell("signal", "kill -KILL $$; busybox sleep 100").first != 0);
 
   // Writes of the container reach the host's rootfs, since it is a share.
   CHECK(pod.shell("write", "echo from-guest > /tmp/note").first == 0);
