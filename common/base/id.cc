@@ -24,7 +24,8 @@ Status validate_id(std::string_view kind, std::string_view id) {
     }
     if (separator_before || (c != '_' && c != '.' && c != '-'))
       return fail(Code::kInvalidArgument,
-                  "{} \"{}\" must be letters and digits, joined by single '_', '.' or '-'", kind, id);
+                  "{} \"{}\" must be letters and digits, joined by single '_', '.' or '-'", kind,
+                  id);
     separator_before = true;
   }
   if (separator_before)

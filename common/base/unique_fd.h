@@ -1,9 +1,9 @@
 // Ownership of a file descriptor. A raw int stands only at the system call itself.
 #pragma once
 
-#include <unistd.h>
-
 #include <utility>
+
+#include <unistd.h>
 
 namespace kata {
 

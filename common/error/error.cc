@@ -7,20 +7,34 @@ namespace kata {
 
 std::string_view code_name(Code code) {
   switch (code) {
-    case Code::kCancelled: return "cancelled";
-    case Code::kUnknown: return "unknown";
-    case Code::kInvalidArgument: return "invalid argument";
-    case Code::kDeadlineExceeded: return "deadline exceeded";
-    case Code::kNotFound: return "not found";
-    case Code::kAlreadyExists: return "already exists";
-    case Code::kPermissionDenied: return "permission denied";
-    case Code::kResourceExhausted: return "resource exhausted";
-    case Code::kFailedPrecondition: return "failed precondition";
-    case Code::kAborted: return "aborted";
-    case Code::kOutOfRange: return "out of range";
-    case Code::kUnimplemented: return "not implemented";
-    case Code::kInternal: return "internal";
-    case Code::kUnavailable: return "unavailable";
+    case Code::kCancelled:
+      return "cancelled";
+    case Code::kUnknown:
+      return "unknown";
+    case Code::kInvalidArgument:
+      return "invalid argument";
+    case Code::kDeadlineExceeded:
+      return "deadline exceeded";
+    case Code::kNotFound:
+      return "not found";
+    case Code::kAlreadyExists:
+      return "already exists";
+    case Code::kPermissionDenied:
+      return "permission denied";
+    case Code::kResourceExhausted:
+      return "resource exhausted";
+    case Code::kFailedPrecondition:
+      return "failed precondition";
+    case Code::kAborted:
+      return "aborted";
+    case Code::kOutOfRange:
+      return "out of range";
+    case Code::kUnimplemented:
+      return "not implemented";
+    case Code::kInternal:
+      return "internal";
+    case Code::kUnavailable:
+      return "unavailable";
   }
   return "unknown";
 }
@@ -36,33 +50,44 @@ Code code_from_errno(int error_number) {
     case ENOENT:
     case ESRCH:
     case ENXIO:
-    case ENODEV: return Code::kNotFound;
-    case EEXIST: return Code::kAlreadyExists;
+    case ENODEV:
+      return Code::kNotFound;
+    case EEXIST:
+      return Code::kAlreadyExists;
     case EPERM:
-    case EACCES: return Code::kPermissionDenied;
+    case EACCES:
+      return Code::kPermissionDenied;
     case EINVAL:
     case ENOTDIR:
     case EISDIR:
     case ELOOP:
     case ENAMETOOLONG:
-    case ENOEXEC: return Code::kInvalidArgument;
+    case ENOEXEC:
+      return Code::kInvalidArgument;
     case ENOMEM:
     case ENOSPC:
     case EMFILE:
     case ENFILE:
-    case EDQUOT: return Code::kResourceExhausted;
-    case ETIMEDOUT: return Code::kDeadlineExceeded;
-    case ECANCELED: return Code::kCancelled;
+    case EDQUOT:
+      return Code::kResourceExhausted;
+    case ETIMEDOUT:
+      return Code::kDeadlineExceeded;
+    case ECANCELED:
+      return Code::kCancelled;
     case ENOSYS:
-    case EOPNOTSUPP: return Code::kUnimplemented;
+    case EOPNOTSUPP:
+      return Code::kUnimplemented;
     case EBUSY:
-    case ENOTEMPTY: return Code::kFailedPrecondition;
+    case ENOTEMPTY:
+      return Code::kFailedPrecondition;
     case ECONNREFUSED:
     case ECONNRESET:
     case ENOTCONN:
     case EPIPE:
-    case EAGAIN: return Code::kUnavailable;
-    default: return Code::kUnknown;
+    case EAGAIN:
+      return Code::kUnavailable;
+    default:
+      return Code::kUnknown;
   }
 }
 

@@ -70,8 +70,8 @@ std::unexpected<Error> fail(Code code, fmt::format_string<Args...> format, Args&
 /// The code that an errno value means to a client (ENOENT is kNotFound, EPERM kPermissionDenied…).
 Code code_from_errno(int error_number);
 
-/// An error from a failed system call: "<what>: <strerror>". Call it before anything else can change
-/// errno, or pass the value.
+/// An error from a failed system call: "<what>: <strerror>". Call it before anything else can
+/// change errno, or pass the value.
 Error errno_error(std::string_view what, int error_number = errno);
 
 inline std::unexpected<Error> fail_errno(std::string_view what, int error_number = errno) {
@@ -84,28 +84,28 @@ inline std::unexpected<Error> fail_errno(std::string_view what, int error_number
 #define KATA_CONCAT(a, b) KATA_CONCAT_INNER(a, b)
 
 /// KATA_TRY(auto file, open_file(path)); declares `file`, or returns the error from this function.
-#define KATA_TRY(declaration, expression)                                             \
-  auto KATA_CONCAT(kata_try_, __LINE__) = (expression);                               \
-  if (!KATA_CONCAT(kata_try_, __LINE__))                                              \
-    return std::unexpected(std::move(KATA_CONCAT(kata_try_, __LINE__)).error());      \
+#define KATA_TRY(declaration, expression)                                        \
+  auto KATA_CONCAT(kata_try_, __LINE__) = (expression);                          \
+  if (!KATA_CONCAT(kata_try_, __LINE__))                                         \
+    return std::unexpected(std::move(KATA_CONCAT(kata_try_, __LINE__)).error()); \
   declaration = *std::move(KATA_CONCAT(kata_try_, __LINE__))
 
 /// KATA_CHECK(mount_proc()); returns the error from this function, or goes on.
-#define KATA_CHECK(expression)                                                          \
-  do {                                                                                  \
-    if (auto kata_check_ = (expression); !kata_check_)                                  \
-      return std::unexpected(std::move(kata_check_).error());                           \
+#define KATA_CHECK(expression)                                \
+  do {                                                        \
+    if (auto kata_check_ = (expression); !kata_check_)        \
+      return std::unexpected(std::move(kata_check_).error()); \
   } while (false)
 
 /// The same two inside a coroutine. The expression may hold co_await.
-#define KATA_CO_TRY(declaration, expression)                                          \
-  auto KATA_CONCAT(kata_try_, __LINE__) = (expression);                               \
-  if (!KATA_CONCAT(kata_try_, __LINE__))                                              \
-    co_return std::unexpected(std::move(KATA_CONCAT(kata_try_, __LINE__)).error());   \
+#define KATA_CO_TRY(declaration, expression)                                        \
+  auto KATA_CONCAT(kata_try_, __LINE__) = (expression);                             \
+  if (!KATA_CONCAT(kata_try_, __LINE__))                                            \
+    co_return std::unexpected(std::move(KATA_CONCAT(kata_try_, __LINE__)).error()); \
   declaration = *std::move(KATA_CONCAT(kata_try_, __LINE__))
 
-#define KATA_CO_CHECK(expression)                                                       \
-  do {                                                                                  \
-    auto kata_check_ = (expression);                                                    \
-    if (!kata_check_) co_return std::unexpected(std::move(kata_check_).error());        \
+#define KATA_CO_CHECK(expression)                                                \
+  do {                                                                           \
+    auto kata_check_ = (expression);                                             \
+    if (!kata_check_) co_return std::unexpected(std::move(kata_check_).error()); \
   } while (false)

@@ -1,14 +1,13 @@
 #include "common/log/log.h"
 
-#include <time.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cerrno>
 #include <mutex>
 #include <vector>
 
 #include <fmt/format.h>
+#include <time.h>
+#include <unistd.h>
 
 namespace kata::log {
 namespace {
@@ -21,10 +20,14 @@ std::string context_text;  // " key=value …", guarded by context_mutex
 
 std::string_view level_name(Level level) {
   switch (level) {
-    case Level::kDebug: return "debug";
-    case Level::kInfo: return "info";
-    case Level::kWarning: return "warning";
-    case Level::kError: return "error";
+    case Level::kDebug:
+      return "debug";
+    case Level::kInfo:
+      return "info";
+    case Level::kWarning:
+      return "warning";
+    case Level::kError:
+      return "error";
   }
   return "info";
 }

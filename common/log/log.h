@@ -1,8 +1,10 @@
-// Structured log lines in the format of containerd's own log (logfmt), on the host and in the guest.
+// Structured log lines in the format of containerd's own log (logfmt), on the host and in the
+// guest.
 //
 // Every line carries the process's sandbox id; pass the container id where one is at hand:
 //   log::info("container started", {{"container", id}, {"pid", pid_text}});
-// Threading: all functions may be called from any thread; a line is one write(2), so lines never mix.
+// Threading: all functions may be called from any thread; a line is one write(2), so lines never
+// mix.
 #pragma once
 
 #include <initializer_list>
@@ -14,7 +16,8 @@ namespace kata::log {
 
 enum class Level { kDebug, kInfo, kWarning, kError };
 
-/// One key and its value. Values are quoted and escaped, so that guest-controlled text stays one field.
+/// One key and its value. Values are quoted and escaped, so that guest-controlled text stays one
+/// field.
 using Field = std::pair<std::string_view, std::string>;
 
 /// Where lines go. The descriptor is borrowed and stays open for the life of the process. A full

@@ -1,8 +1,8 @@
 // The project's asynchronous style: coroutines of Boost.Asio that return Result.
 //
-// An Async<T> does nothing until it is awaited (co_await) or spawned. It runs on the executor of the
-// coroutine that awaits it. In the shim all state of a pod lives on one io_context with one thread,
-// so code between two co_awaits needs no lock.
+// An Async<T> does nothing until it is awaited (co_await) or spawned. It runs on the executor of
+// the coroutine that awaits it. In the shim all state of a pod lives on one io_context with one
+// thread, so code between two co_awaits needs no lock.
 //
 // GCC 12 miscompiles some co_await expressions whose operand builds temporaries from braced
 // initialisers or conditional operators: give such arguments a name first.

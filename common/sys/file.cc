@@ -1,9 +1,9 @@
 #include "common/sys/file.h"
 
+#include <algorithm>
+
 #include <fcntl.h>
 #include <unistd.h>
-
-#include <algorithm>
 
 #include "common/base/cleanup.h"
 #include "common/base/unique_fd.h"
@@ -19,8 +19,10 @@ Result<std::string> read_file(const std::filesystem::path& path, size_t limit_by
     size_t have = content.size();
     content.resize(have + std::min(kStepBytes, limit_bytes + 1 - have));
     ssize_t got = read(fd.get(), content.data() + have, content.size() - have);
-    if (got < 0 && errno == EINTR) got = 0;
-    else if (got < 0) return fail_errno(fmt::format("read {}", path.native()));
+    if (got < 0 && errno == EINTR)
+      got = 0;
+    else if (got < 0)
+      return fail_errno(fmt::format("read {}", path.native()));
     else if (got == 0) {
       content.resize(have);
       return content;

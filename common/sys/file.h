@@ -1,18 +1,18 @@
 // Whole small files.
 #pragma once
 
-#include <sys/types.h>
-
 #include <filesystem>
 #include <string>
 #include <string_view>
+
+#include <sys/types.h>
 
 #include "common/error/error.h"
 
 namespace kata::sys {
 
-/// The content of a regular or kernel file. NotFound: no such file. ResourceExhausted: it holds more
-/// than `limit_bytes`.
+/// The content of a regular or kernel file. NotFound: no such file. ResourceExhausted: it holds
+/// more than `limit_bytes`.
 Result<std::string> read_file(const std::filesystem::path& path, size_t limit_bytes);
 
 /// Replaces the file: a reader sees the old content or the new, never a part (written beside it

@@ -1,11 +1,11 @@
 #include "common/sys/unix_socket.h"
 
+#include <cstring>
+#include <string>
+
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-
-#include <cstring>
-#include <string>
 
 namespace kata::sys {
 namespace {

@@ -8,12 +8,12 @@
 
 namespace kata::sys {
 
-/// Binds and listens at `path` with mode 0600: non-blocking, close-on-exec. The path must not exist.
-/// InvalidArgument: longer than sun_path's 107 bytes. AlreadyExists: something is there.
+/// Binds and listens at `path` with mode 0600: non-blocking, close-on-exec. The path must not
+/// exist. InvalidArgument: longer than sun_path's 107 bytes. AlreadyExists: something is there.
 Result<UniqueFd> listen_unix(const std::filesystem::path& path, int backlog = 16);
 
-/// Connects, blocking only as long as the kernel's accept queue is full; the socket is close-on-exec
-/// and blocking. NotFound: no such socket. Unavailable: nobody listens.
+/// Connects, blocking only as long as the kernel's accept queue is full; the socket is
+/// close-on-exec and blocking. NotFound: no such socket. Unavailable: nobody listens.
 Result<UniqueFd> connect_unix(const std::filesystem::path& path);
 
 }  // namespace kata::sys

@@ -132,9 +132,9 @@ class GrpcAgent : public Agent {
                                   });
                                 });
     };
-    grpc::Status status = co_await asio::async_initiate<const asio::use_awaitable_t<>,
-                                                        void(grpc::Status)>(initiate,
-                                                                            asio::use_awaitable);
+    grpc::Status status =
+        co_await asio::async_initiate<const asio::use_awaitable_t<>, void(grpc::Status)>(
+            initiate, asio::use_awaitable);
     if (!status.ok()) co_return std::unexpected(error_from(status));
     co_return Status{};
   }

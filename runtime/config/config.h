@@ -16,31 +16,31 @@ enum class AcceleratorChoice { kAuto, kKvm, kTcg };
 enum class LauncherChoice { kDirect, kLibvirt };
 enum class VsockChoice { kAuto, kKernel, kVhostUser };
 
-struct Hypervisor {                              // [hypervisor.qemu]
+struct Hypervisor {                                            // [hypervisor.qemu]
   std::filesystem::path path = "/usr/bin/qemu-system-x86_64";  // path
-  std::filesystem::path kernel;                  // kernel (default: installed beside the runtime)
-  std::filesystem::path initrd;                  // initrd
-  std::string machine_type = "q35";              // machine_type
-  std::string kernel_params;                     // kernel_params, appended to ours
-  uint32_t default_vcpus = 1;                    // default_vcpus
-  uint64_t default_memory_mib = 256;             // default_memory, MiB
-  std::filesystem::path virtio_fs_daemon;        // virtio_fs_daemon (default: the first found)
-  std::string virtio_fs_cache = "auto";          // virtio_fs_cache: never|auto|always
-  bool seccomp_sandbox = true;                   // seccompsandbox
+  std::filesystem::path kernel;            // kernel (default: installed beside the runtime)
+  std::filesystem::path initrd;            // initrd
+  std::string machine_type = "q35";        // machine_type
+  std::string kernel_params;               // kernel_params, appended to ours
+  uint32_t default_vcpus = 1;              // default_vcpus
+  uint64_t default_memory_mib = 256;       // default_memory, MiB
+  std::filesystem::path virtio_fs_daemon;  // virtio_fs_daemon (default: the first found)
+  std::string virtio_fs_cache = "auto";    // virtio_fs_cache: never|auto|always
+  bool seccomp_sandbox = true;             // seccompsandbox
   AcceleratorChoice accelerator = AcceleratorChoice::kAuto;  // accel
   LauncherChoice launcher = LauncherChoice::kDirect;         // launcher: direct|libvirt
-  std::string libvirt_uri = "qemu:///embed";     // libvirt_uri: embed, system
+  std::string libvirt_uri = "qemu:///embed";                 // libvirt_uri: embed, system
   /// With libvirt never the kernel's: auto becomes vhost-user.
-  VsockChoice vsock = VsockChoice::kAuto;        // vsock: auto|kernel|vhost-user
+  VsockChoice vsock = VsockChoice::kAuto;  // vsock: auto|kernel|vhost-user
 };
 
-struct Agent {                                   // [agent.kata]
-  std::chrono::seconds dial_timeout{30};         // dial_timeout, seconds until the guest is ready
-  bool debug = false;                            // enable_debug
+struct Agent {                            // [agent.kata]
+  std::chrono::seconds dial_timeout{30};  // dial_timeout, seconds until the guest is ready
+  bool debug = false;                     // enable_debug
 };
 
-struct Runtime {                                 // [runtime]
-  log::Level log_level = log::Level::kInfo;      // enable_debug
+struct Runtime {                             // [runtime]
+  log::Level log_level = log::Level::kInfo;  // enable_debug
   /// Where sandboxes keep their sockets and state; short.
   std::filesystem::path state_root = "/run/kata";  // state_root
 };
@@ -59,8 +59,8 @@ Result<Config> load_file(const std::filesystem::path& file);
 /// $KATA_CONF_FILE when it is set: the file must exist. Else the first that exists of:
 /// /etc/kata-containers/configuration.toml,
 /// <prefix>/share/defaults/kata-containers/configuration.toml where <prefix>/bin holds the running
-/// executable, /usr/share/defaults/kata-containers/configuration.toml. None: the defaults. Kernel and
-/// initrd default to <prefix>/share/kata-containers/{vmlinux,kata-initrd.img}.
+/// executable, /usr/share/defaults/kata-containers/configuration.toml. None: the defaults. Kernel
+/// and initrd default to <prefix>/share/kata-containers/{vmlinux,kata-initrd.img}.
 Result<Config> load_default();
 
 }  // namespace kata::config

@@ -99,33 +99,51 @@ Result<std::string> expect_libvirt_uri(const Value& value) {
               uri);
 }
 
-Status set_state_root(Config& config, const Value& value) {
-  KATA_TRY(config.runtime.state_root, expect_path(value));
-  const size_t size = config.runtime.state_root.native().size();
-  if (size > kMaxStateRootBytes)
+Result<std::filesystem::path> expect_state_root(const Value& value) {
+  KATA_TRY(std::filesystem::path path, expect_path(value));
+  if (path.native().size() > kMaxStateRootBytes)
     return fail(Code::kInvalidArgument,
-                "has {} characters, must have at most {}: unix sockets lie below it", size,
-                kMaxStateRootBytes);
-  return {};
+                "has {} characters, must have at most {}: unix sockets lie below it",
+                path.native().size(), kMaxStateRootBytes);
+  return path;
 }
 
-Status set_kernel_params(Config& config, const Value& value) {
-  KATA_TRY(config.hypervisor.kernel_params, expect_text(value));
-  if (config.hypervisor.kernel_params.size() > kMaxKernelParamsBytes)
-    return fail(Code::kInvalidArgument, "has {} characters, must have at most {}",
-                config.hypervisor.kernel_params.size(), kMaxKernelParamsBytes);
-  return {};
+Result<std::string> expect_kernel_params(const Value& value) {
+  KATA_TRY(std::string text, expect_text(value));
+  if (text.size() > kMaxKernelParamsBytes)
+    return fail(Code::kInvalidArgument, "has {} characters, must have at most {}", text.size(),
+                kMaxKernelParamsBytes);
+  return text;
+}
+
+Result<std::chrono::seconds> expect_dial_timeout(const Value& value) {
+  KATA_TRY(const int64_t seconds, expect_number(value, 1, kMaxDialTimeoutSeconds, " seconds"));
+  return std::chrono::seconds(seconds);
+}
+
+Result<log::Level> expect_log_level(const Value& value) {
+  KATA_TRY(const bool debug, expect<bool>(value));
+  return debug ? log::Level::kDebug : log::Level::kInfo;
 }
 
 using Setter = std::function<Status(Config&, const Value&)>;
 
-/// A setter from the place of a setting and a function that checks its value.
-template <typename Place, typename Expect>
-Setter assign(Place place, Expect expect_value) {
+/// A setter for a member of a section of Config, from a function that checks its value.
+template <typename Section, typename T, typename Expect>
+Setter assign(Section Config::*section, T Section::*member, Expect expect_value) {
   return [=](Config& config, const Value& value) -> Status {
-    KATA_TRY(place(config), expect_value(value));
+    KATA_TRY((config.*section).*member, expect_value(value));
     return {};
   };
+}
+
+template <typename T, size_t N>
+auto one_of(const std::array<Choice<T>, N>& choices) {
+  return [&choices](const Value& value) { return expect_choice(value, choices); };
+}
+
+auto number(int64_t least, int64_t most, std::string_view unit) {
+  return [=](const Value& value) { return expect_number(value, least, most, unit); };
 }
 
 constexpr std::string_view kQemu = "hypervisor.qemu";
@@ -133,66 +151,36 @@ constexpr std::string_view kAgent = "agent.kata";
 constexpr std::string_view kRuntime = "runtime";
 
 void add_hypervisor_keys(std::vector<Key>& keys) {
-  const auto add = [&](std::string_view name, auto place, auto check) {
-    keys.push_back({kQemu, name, assign(place, check)});
+  const auto add = [&](std::string_view name, auto member, auto check) {
+    keys.push_back({kQemu, name, assign(&Config::hypervisor, member, check)});
   };
-  add(
-      "path", [](Config & c) -> auto& { return c.hypervisor.path; }, expect_path);
-  add(
-      "kernel", [](Config & c) -> auto& { return c.hypervisor.kernel; }, expect_path);
-  add(
-      "initrd", [](Config & c) -> auto& { return c.hypervisor.initrd; }, expect_path);
-  add(
-      "machine_type", [](Config & c) -> auto& { return c.hypervisor.machine_type; },
-      [](const Value& v) { return expect_choice(v, kMachineTypes); });
-  keys.push_back({kQemu, "kernel_params", set_kernel_params});
-  add(
-      "default_vcpus", [](Config & c) -> auto& { return c.hypervisor.default_vcpus; },
-      [](const Value& v) { return expect_number(v, 1, kMaxVcpus, ""); });
-  add(
-      "default_memory", [](Config & c) -> auto& { return c.hypervisor.default_memory_mib; },
-      [](const Value& v) { return expect_number(v, kMinMemoryMib, kMaxMemoryMib, " MiB"); });
-  add(
-      "virtio_fs_daemon", [](Config & c) -> auto& { return c.hypervisor.virtio_fs_daemon; },
-      expect_path);
-  add(
-      "virtio_fs_cache", [](Config & c) -> auto& { return c.hypervisor.virtio_fs_cache; },
-      [](const Value& v) { return expect_choice(v, kCacheModes); });
-  add(
-      "seccompsandbox", [](Config & c) -> auto& { return c.hypervisor.seccomp_sandbox; },
-      expect<bool>);
-  add(
-      "accel", [](Config & c) -> auto& { return c.hypervisor.accelerator; },
-      [](const Value& v) { return expect_choice(v, kAccelerators); });
-  add(
-      "launcher", [](Config & c) -> auto& { return c.hypervisor.launcher; },
-      [](const Value& v) { return expect_choice(v, kLaunchers); });
-  add(
-      "libvirt_uri", [](Config & c) -> auto& { return c.hypervisor.libvirt_uri; },
-      expect_libvirt_uri);
-  add(
-      "vsock", [](Config & c) -> auto& { return c.hypervisor.vsock; },
-      [](const Value& v) { return expect_choice(v, kVsocks); });
+  add("path", &Hypervisor::path, expect_path);
+  add("kernel", &Hypervisor::kernel, expect_path);
+  add("initrd", &Hypervisor::initrd, expect_path);
+  add("machine_type", &Hypervisor::machine_type, one_of(kMachineTypes));
+  add("kernel_params", &Hypervisor::kernel_params, expect_kernel_params);
+  add("default_vcpus", &Hypervisor::default_vcpus, number(1, kMaxVcpus, ""));
+  add("default_memory", &Hypervisor::default_memory_mib,
+      number(kMinMemoryMib, kMaxMemoryMib, " MiB"));
+  add("virtio_fs_daemon", &Hypervisor::virtio_fs_daemon, expect_path);
+  add("virtio_fs_cache", &Hypervisor::virtio_fs_cache, one_of(kCacheModes));
+  add("seccompsandbox", &Hypervisor::seccomp_sandbox, expect<bool>);
+  add("accel", &Hypervisor::accelerator, one_of(kAccelerators));
+  add("launcher", &Hypervisor::launcher, one_of(kLaunchers));
+  add("libvirt_uri", &Hypervisor::libvirt_uri, expect_libvirt_uri);
+  add("vsock", &Hypervisor::vsock, one_of(kVsocks));
 }
 
 std::vector<Key> build_keys() {
   std::vector<Key> keys;
   add_hypervisor_keys(keys);
-  keys.push_back({kAgent, "dial_timeout", [](Config& config, const Value& value) -> Status {
-                    KATA_TRY(const int64_t seconds,
-                             expect_number(value, 1, kMaxDialTimeoutSeconds, " seconds"));
-                    config.agent.dial_timeout = std::chrono::seconds(seconds);
-                    return {};
-                  }});
-  keys.push_back({kAgent, "enable_debug",
-                  assign(
-                      [](Config & c) -> auto& { return c.agent.debug; }, expect<bool>)});
-  keys.push_back({kRuntime, "enable_debug", [](Config& config, const Value& value) -> Status {
-                    KATA_TRY(const bool debug, expect<bool>(value));
-                    config.runtime.log_level = debug ? log::Level::kDebug : log::Level::kInfo;
-                    return {};
-                  }});
-  keys.push_back({kRuntime, "state_root", set_state_root});
+  keys.push_back(
+      {kAgent, "dial_timeout", assign(&Config::agent, &Agent::dial_timeout, expect_dial_timeout)});
+  keys.push_back({kAgent, "enable_debug", assign(&Config::agent, &Agent::debug, expect<bool>)});
+  keys.push_back(
+      {kRuntime, "enable_debug", assign(&Config::runtime, &Runtime::log_level, expect_log_level)});
+  keys.push_back(
+      {kRuntime, "state_root", assign(&Config::runtime, &Runtime::state_root, expect_state_root)});
   return keys;
 }
 

@@ -54,8 +54,7 @@ Result<ServerProcess> server_process_for(const CommandLine& line, const std::str
 Result<std::string> join_sandbox(const ShimSocket& socket, const Bundle& bundle,
                                  const Placement& placement) {
   if (!socket.is_served())
-    return fail(Code::kNotFound,
-                "no shim of sandbox \"{}\" answers on {}: the pod is not running",
+    return fail(Code::kNotFound, "no shim of sandbox \"{}\" answers on {}: the pod is not running",
                 placement.sandbox_id, socket.path().native());
   KATA_CHECK(bundle.write_address(socket.address()));
   return socket.address();

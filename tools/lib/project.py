@@ -30,16 +30,6 @@ def build_guest_image(stage):
     stage.run([TOP / "guest-image/build", "--agent", target(AGENT), "--out", GUEST])
 
 
-def write_configuration(path, more=""):
-    """A configuration.toml at `path` for the guest image of this build; `more` is appended to the
-    section hypervisor.qemu."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A JSON string is a TOML basic string.
-    path.write_text(f"[hypervisor.qemu]\nkernel = {json.dumps(str(GUEST / 'vmlinux'))}\n"
-                    f"initrd = {json.dumps(str(GUEST / 'kata-initrd.img'))}\n{more}")
-    return path
-
-
 def target(name):
     """Where Meson puts the target of this name."""
     for entry in _targets():

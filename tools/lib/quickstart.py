@@ -1,6 +1,7 @@
 """tools/quickstart: from a fresh Debian 12 to a container in its own VM."""
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,16 @@ from progress import Progress
 
 DIRECTORY = project.BUILD / "quickstart"
 CONTAINER = "quickstart"
+# A first run may meet a machine without KVM that is busy with other things.
+BOOT_TIMEOUT_S = 180
+# A JSON string is a TOML basic string.
+CONFIGURATION = f"""\
+[hypervisor.qemu]
+kernel = {json.dumps(str(project.GUEST / "vmlinux"))}
+initrd = {json.dumps(str(project.GUEST / "kata-initrd.img"))}
+[agent.kata]
+dial_timeout = {BOOT_TIMEOUT_S}
+"""
 NEEDS_ROOT = """\
 tools/quickstart has to run as root, for
   - apt-get: packages to build and run (listed in tools/lib/packages.txt)
@@ -55,7 +66,8 @@ def run_container(progress, reference):
     failures = (ContainerdError, subprocess.CalledProcessError, subprocess.TimeoutExpired)
     with progress.stage("image", failures) as stage:
         name, archive = fetch_image(stage, reference)
-    configuration = project.write_configuration(DIRECTORY / "configuration.toml")
+    configuration = DIRECTORY / "configuration.toml"
+    configuration.write_text(CONFIGURATION)
     containerd = PrivateContainerd(DIRECTORY / "containerd", project.target(project.SHIM).parent,
                                    conf_file=configuration)
     with progress.stage("containerd", failures):
@@ -66,7 +78,8 @@ def run_container(progress, reference):
         with progress.stage("container", failures):
             guest = containerd.ctr(
                 "run", "--rm", "--snapshotter", containerd.snapshotters()[0],
-                "--runtime", "io.containerd.kata.v2", name, CONTAINER, "uname", "-r").stdout.strip()
+                "--runtime", "io.containerd.kata.v2", name, CONTAINER, "uname", "-r",
+                timeout=2 * BOOT_TIMEOUT_S).stdout.strip()
     except BaseException:
         # Without a stage of its own: the report of what failed stays the last on the screen.
         containerd.stop()
@@ -78,10 +91,10 @@ def run_container(progress, reference):
 
 def fetch_image(stage, reference):
     """(name after the import, OCI archive)"""
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
     if reference is None:
         return oci_image.BUSYBOX_IMAGE, oci_image.build_busybox_image(DIRECTORY / "busybox.tar")
     archive = DIRECTORY / "pulled.tar"
-    archive.parent.mkdir(parents=True, exist_ok=True)
     archive.unlink(missing_ok=True)
     name = "localhost/quickstart:latest"
     local = reference.partition(":")[0].partition("/")[0] in ("localhost", "127.0.0.1")
