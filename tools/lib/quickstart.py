@@ -28,7 +28,7 @@ NEEDS_ROOT = """\
 tools/quickstart has to run as root, for
   - apt-get: packages to build and run (listed in tools/lib/packages.txt)
   - containerd and the shim: mounts, cgroups, namespaces, /dev/kvm
-Everything else stays in {build}. Run: sudo tools/quickstart"""
+Everything else stays in {build} and the package cache. Run: sudo tools/quickstart"""
 
 
 def main():
