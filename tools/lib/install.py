@@ -28,11 +28,12 @@ def main():
                         help="remove what an earlier run installed under the prefix")
     arguments = parser.parse_args()
     prefix = arguments.prefix.absolute()
+    if not arguments.uninstall:
+        prepare()
     try:
         if arguments.uninstall:
             uninstall(prefix)
         else:
-            prepare()
             install(prefix, shipped_files())
     except PermissionError as error:
         sys.exit(f"install: {error.filename}: permission denied; {prefix} needs root, or choose a "

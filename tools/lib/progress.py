@@ -38,10 +38,9 @@ class Progress:
     @contextlib.contextmanager
     def stage(self, name, failures=(CommandFailed,)):
         """`failures`: exception types whose text is enough for the user; others keep their trace."""
-        self._log_directory.mkdir(parents=True, exist_ok=True)
         log_path = self._log_directory / f"{name.replace(' ', '-')}.log"
         began = time.monotonic()
-        with open(log_path, "wb") as log:
+        with self._open_log(log_path) as log:
             stage = Stage(name, log, began)
             try:
                 yield stage
@@ -58,6 +57,14 @@ class Progress:
         total = time.monotonic() - self._began
         print(f"{self._tool}: done in {total:.1f} s "
               f"({', '.join(f'{name} {seconds:.1f}' for name, seconds in self._times)})", flush=True)
+
+    def _open_log(self, path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return open(path, "wb")
+        except PermissionError:
+            sys.exit(f"{self._tool}: cannot write {path}: another user has used this tree; "
+                     "go on as that user, or remove build/")
 
     def _report_failure(self, name, error, log_path):
         tail = log_path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
