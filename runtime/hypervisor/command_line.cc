@@ -58,7 +58,7 @@ void add_confinement(Renderer& out, const VmConfig& config) {
 
 void add_boot(Renderer& out, const VmConfig& config) {
   out.add("-kernel", config.kernel.native());
-  if (!config.initrd.empty()) out.add("-initrd", config.initrd.native());
+  out.add("-initrd", config.initrd.native());
   out.add("-append", config.kernel_command_line);
 }
 

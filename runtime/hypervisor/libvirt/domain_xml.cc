@@ -74,12 +74,15 @@ Result<Rendered> render_devices(const VmConfig& config) {
 }
 
 std::string render_boot(const VmConfig& config) {
-  std::string text =
-      fmt::format("    <type arch='x86_64' machine='{}'>hvm</type>\n    <kernel>{}</kernel>\n",
-                  escape_xml(config.machine_type), escape_xml(config.kernel.native()));
-  if (!config.initrd.empty())
-    text += fmt::format("    <initrd>{}</initrd>\n", escape_xml(config.initrd.native()));
-  return text + fmt::format("    <cmdline>{}</cmdline>\n", escape_xml(config.kernel_command_line));
+  return fmt::format(
+      "  <os>\n"
+      "    <type arch='x86_64' machine='{}'>hvm</type>\n"
+      "    <kernel>{}</kernel>\n"
+      "    <initrd>{}</initrd>\n"
+      "    <cmdline>{}</cmdline>\n"
+      "  </os>\n",
+      escape_xml(config.machine_type), escape_xml(config.kernel.native()),
+      escape_xml(config.initrd.native()), escape_xml(config.kernel_command_line));
 }
 
 }  // namespace
@@ -123,7 +126,7 @@ Result<std::string> render_domain_xml(const VmConfig& config, const std::string&
       "  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>\n"
       "  <vcpu>{}</vcpu>\n",
       config.memory_mib, config.vcpus);
-  xml += "  <os>\n" + render_boot(config) + "  </os>\n";
+  xml += render_boot(config);
   xml += "  <features><acpi/><apic/><smm state='off'/><vmport state='off'/></features>\n";
   xml += fmt::format("  <cpu mode='{}'/>\n", kvm ? "host-passthrough" : "maximum");
   xml += "  <clock offset='utc'><timer name='hpet' present='no'/></clock>\n";

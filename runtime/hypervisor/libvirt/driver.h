@@ -20,9 +20,6 @@ class LibvirtDriver {
 
   /// Ends it at once. A domain that has ended is no error.
   virtual Status destroy(const std::string& uuid) = 0;
-
-  /// One QMP command as JSON text; gives QEMU's reply.
-  virtual Result<std::string> qmp(const std::string& uuid, const std::string& command) = 0;
 };
 
 /// Name of the module's only symbol, of type OpenLibvirt.

@@ -59,7 +59,6 @@ class FakeDriver final : public LibvirtDriver {
     ++script_.destroyed;
     return script_.process->kill(SIGKILL);
   }
-  Result<std::string> qmp(const std::string&, const std::string&) override { return "{}"; }
 
  private:
   Script& script_;

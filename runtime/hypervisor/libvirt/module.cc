@@ -1,9 +1,7 @@
 // libkata-libvirt.so: the only place that knows libvirt's API (https://libvirt.org/html/).
 #include <atomic>
-#include <cstdlib>
 #include <thread>
 
-#include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
@@ -115,17 +113,6 @@ class Driver final : public LibvirtDriver {
     Error error = libvirt_error("ending the domain");
     if (error.code() == Code::kNotFound) return {};
     return std::unexpected(std::move(error));
-  }
-
-  Result<std::string> qmp(const std::string& uuid, const std::string& command) override {
-    const Domain domain(virDomainLookupByUUIDString(connection_, uuid.c_str()));
-    if (domain.get() == nullptr) return std::unexpected(libvirt_error("finding the domain"));
-    char* reply = nullptr;
-    if (virDomainQemuMonitorCommand(domain.get(), command.c_str(), &reply, 0) != 0)
-      return std::unexpected(libvirt_error("QMP"));
-    std::string text = reply;
-    std::free(reply);
-    return text;
   }
 
  private:
