@@ -24,8 +24,8 @@ from support.images import with_config
 from support.kata import KataBuild, KataConfig
 from support.leaks import LeakCheck, remove_namespace_cgroups
 
-TEST_DEADLINE_S = 120
-CLEAN_DEADLINE_S = 20
+TEST_DEADLINE_S = 300
+CLEAN_DEADLINE_S = 30
 LOG_LINES_SHOWN = 200
 RUNC_TYPE = "io.containerd.runc.v2"
 
@@ -78,7 +78,7 @@ def pytest_runtest_call(item):
 def pytest_runtest_makereport(item, call):
     """A failure shows what containerd, and through it the shim, logged meanwhile."""
     report = (yield).get_result()
-    item.failed_before_teardown = report.failed or getattr(item, "failed_before_teardown", False)
+    item.passed = report.when == "call" and report.passed or getattr(item, "passed", False)
     log = getattr(item, "log_window", None)
     if report.failed and log:
         report.sections.append(("containerd log during the test", log.read()))
@@ -159,14 +159,16 @@ def leaks(session_directory, containerd, events, session_config):
 
 @pytest.fixture(autouse=True)
 def leak_check(request, containerd, leaks):
-    """Every test leaves nothing on the host. A test that failed is cleaned up after instead."""
+    """Every test leaves nothing on the host. One that failed or was interrupted is cleaned up
+    after instead."""
     request.node.log_window = LogWindow(containerd.log_path)
     leaks.begin()
     yield
-    left = leaks.wait_clean(1 if request.node.failed_before_teardown else CLEAN_DEADLINE_S)
+    passed = getattr(request.node, "passed", False)
+    left = leaks.wait_clean(CLEAN_DEADLINE_S if passed else 1)
     if left:
         leaks.clean_by_force()
-    if left and not request.node.failed_before_teardown:
+    if left and passed:
         pytest.fail("left on the host:\n  " + "\n  ".join(left), pytrace=False)
 
 

@@ -1,6 +1,6 @@
 """containerd's events of one container, in the order that clients rely on."""
 
-EVENTS_DEADLINE_S = 30
+EVENTS_DEADLINE_S = 60
 ORDER = ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]
 
 

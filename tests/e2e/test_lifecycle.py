@@ -6,7 +6,7 @@ import subprocess
 
 from support.client import NAMESPACE
 
-EXIT_DEADLINE_S = 30
+EXIT_DEADLINE_S = 60
 # Commands in order; {id} is the container's.
 LIFE_OF_A_TASK = """
     tasks ls

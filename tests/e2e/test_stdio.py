@@ -19,20 +19,20 @@ def test_stdout_and_stderr_are_separate_and_complete(client):
     assert outcome.error.splitlines() == [f"err {i}" for i in range(LINES)]
 
 
-@pytest.mark.deadline(240)
+@pytest.mark.deadline(600)
 def test_large_stdout(client):
     outcome = client.sh(f"dd if=/dev/zero bs=1M count={STDOUT_MIB} 2>/dev/null; exit 9",
-                        deadline_s=200)
+                        deadline_s=500)
     assert outcome.status == 9
     assert len(outcome.stdout) == STDOUT_MIB * MIB
     assert _sha256(outcome.stdout) == _sha256(bytes(STDOUT_MIB * MIB))
 
 
-@pytest.mark.deadline(240)
+@pytest.mark.deadline(600)
 def test_large_stdin_comes_back_through_cat(client):
     sent = os.urandom(STDIN_MIB * MIB)
     # The echo shows that cat has seen the end of its input.
-    outcome = client.sh("cat; echo end >&2", input=sent, deadline_s=200)
+    outcome = client.sh("cat; echo end >&2", input=sent, deadline_s=500)
     assert (outcome.status, outcome.error) == (0, "end\n"), outcome.error
     assert len(outcome.stdout) == len(sent)
     assert _sha256(outcome.stdout) == _sha256(sent)

@@ -8,6 +8,10 @@ from pathlib import Path
 from oci_image import BUSYBOX
 
 
+# Of the guest; less than a client's patience, so that the runtime's own message is seen.
+BOOT_DEADLINE_S = 120
+
+
 @dataclass(frozen=True)
 class KataBuild:
     """Where a Meson build directory holds the pieces."""
@@ -43,7 +47,7 @@ class KataConfig:
         self.state_root = state_root
         self._defaults = {
             "hypervisor.qemu": {"kernel": str(build.kernel), "initrd": str(build.initrd)},
-            "agent.kata": {},
+            "agent.kata": {"dial_timeout": BOOT_DEADLINE_S},
             "runtime": {"state_root": str(state_root), "enable_debug": True},
         }
         self.reset()
