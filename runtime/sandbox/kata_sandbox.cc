@@ -21,6 +21,9 @@ constexpr uint32_t kVmGoneStatus = 128 + SIGKILL;
 /// How long a delete waits for a client that does not read its output, as runc's shim does.
 constexpr std::chrono::seconds kDrainLimit{10};
 
+/// How long after its connection broke a VM may take to end.
+constexpr std::chrono::seconds kVmEndLimit{2};
+
 ProcessExit exit_now(uint32_t status) { return {status, std::chrono::system_clock::now()}; }
 
 /// What a container without a hostname of its own sees with runc: the host's.
@@ -61,6 +64,14 @@ ProcessStatus status_of(Phase phase) {
       return ProcessStatus::kStopped;
   }
   return ProcessStatus::kUnknown;
+}
+
+/// Whether a call to the agent failed because its VM has ended. The connection breaks some moments
+/// before QEMU's end is known.
+asio::awaitable<bool> is_end_of_vm(std::shared_ptr<PodVm> vm, Error error) {
+  if (error.code() != Code::kUnavailable) co_return false;
+  auto reason = co_await vm->gone().wait_for(kVmEndLimit);
+  co_return reason.has_value();
 }
 
 }  // namespace
@@ -198,7 +209,7 @@ Async<void> KataSandbox::discard(ContainerPtr container) {
   if (container->in_guest && vm_runs()) {
     auto deleted = co_await vm->agent().delete_container(container->id);
     // A VM that dies meanwhile has taken the container along.
-    if (vm_runs()) note(deleted);
+    if (!deleted && !co_await is_end_of_vm(vm, deleted.error())) note(deleted);
   }
   container->in_guest = false;
   container->io->cancel();
@@ -237,7 +248,7 @@ asio::awaitable<void> KataSandbox::watch_exit(ContainerPtr container) {
     co_return;
   }
   // The usual reason is that the VM has gone: then watch_vm has the better words.
-  if (!vm->gone().is_set())
+  if (!co_await is_end_of_vm(vm, exit.error()))
     log::error("wait for the container's process",
                {{"container", container->id}, {"error", exit.error().message()}});
   record_exit(container, exit_now(kVmGoneStatus));
@@ -289,7 +300,10 @@ Async<void> KataSandbox::kill(const std::string& id, const std::string& exec_id,
   if (container->exited.is_set()) co_return fail(Code::kNotFound, "process already finished");
   if (!vm_runs()) co_return fail(Code::kUnavailable, "the sandbox's VM has ended");
   auto vm = vm_;
-  co_return co_await vm->agent().signal(id, exec_id, signal, all);
+  auto signalled = co_await vm->agent().signal(id, exec_id, signal, all);
+  if (!signalled && co_await is_end_of_vm(vm, signalled.error()))
+    co_return fail(Code::kNotFound, "process already finished");
+  co_return signalled;
 }
 
 Async<ProcessExit> KataSandbox::wait(const std::string& id, const std::string& exec_id) {
