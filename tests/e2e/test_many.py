@@ -17,10 +17,18 @@ IN_A_ROW = 20
 AT_ONCE = 4
 
 
+def test_runc_ends_as_the_table_says(runc):
+    """Only the status: on a busy machine runc's shim has been seen to lose the output of a container
+    that ends at once."""
+    for name, (script, status) in ENDINGS.items():
+        outcome = runc.sh(script)
+        assert (name, outcome.status) == (name, status), outcome
+
+
 @pytest.mark.deadline(1200)
-def test_one_after_another(client):
+def test_one_after_another(kata):
     for number, (name, (script, status)) in enumerate(islice(cycle(ENDINGS.items()), IN_A_ROW)):
-        outcome = client.sh(f"echo {number}; {script}")
+        outcome = kata.sh(f"echo {number}; {script}")
         assert (name, outcome.status, outcome.text) == (name, status, f"{number}\n"), outcome
 
 
