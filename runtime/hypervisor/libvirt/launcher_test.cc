@@ -93,7 +93,9 @@ class Workshop {
       return Result<std::unique_ptr<LibvirtDriver>>(std::make_unique<FakeDriver>(script_));
     };
     const auto launcher = make_libvirt_launcher(io_.get_executor(), std::move(open), uri);
-    return await(launcher->launch(config_));
+    auto launched = await(launcher->launch(config_));
+    if (!launched) UNSCOPED_INFO(launched.error().message());
+    return launched;
   }
 
   template <typename T>
