@@ -39,7 +39,8 @@ class ConsoleLines {
 /// times: a console that nobody reads would block the guest. Used on one executor.
 class Console {
  public:
-  static constexpr size_t kKeptLines = 40;
+  /// A panic with its trace has about 45 lines, and what came before it is the cause.
+  static constexpr size_t kKeptLines = 80;
 
   /// Binds `socket` (removed by the destructor) and starts to accept. `on_line` gets every line.
   static Result<std::unique_ptr<Console>> listen(asio::any_io_executor executor,
