@@ -28,7 +28,10 @@ struct ChildPlan {
   std::array<int, 4> moved = plan.descriptors;
   // First out of the way of 0 to 3, so that no dup2 overwrites what another still needs.
   for (int& fd : moved) fd = fcntl(fd, F_DUPFD_CLOEXEC, kSyncDescriptor + 1);
-  for (size_t i = 0; i < moved.size(); ++i) dup2(moved[i], static_cast<int>(i));
+  for (size_t i = 0; i < moved.size(); ++i) {
+    // Never with a stream of the agent's in place of the container's.
+    if (dup2(moved[i], static_cast<int>(i)) < 0) _exit(255);
+  }
   char* const argv[] = {const_cast<char*>(kInitName), nullptr};
   char* const envp[] = {nullptr};
   syscall(SYS_execveat, plan.executable, "", argv, envp, AT_EMPTY_PATH);
