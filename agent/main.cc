@@ -1,4 +1,5 @@
 // kata-agent: PID 1 of the guest, or, for tests, an ordinary process.
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -119,7 +120,7 @@ struct Agent {
   std::unique_ptr<sandbox::Sandbox> sandbox;
   std::unique_ptr<rpc::Server> server;
 
-  Status start(const Options& options) {
+  Status start(const Options& options, std::chrono::microseconds setup_time) {
     KATA_CHECK(sandbox::Reaper::block_signals());
     KATA_TRY(loop, sandbox::EventLoop::start());
     KATA_TRY(reaper, sandbox::Reaper::start(*loop));
@@ -127,13 +128,14 @@ struct Agent {
     if (!executable) return fail_errno("open /proc/self/exe");
     sandbox = std::make_unique<sandbox::Sandbox>(
         container::Environment{*loop, *reaper, *listeners, executable.get(), options.cgroup_root},
-        options.guest);
+        options.guest, setup_time);
     KATA_TRY(server, rpc::Server::start(*sandbox));
     return serve_connections(*loop, *control, *server);
   }
 };
 
 Status run_guest() {
+  const auto began = std::chrono::steady_clock::now();
   KATA_CHECK(boot_until_vsock());
   Agent agent;
   agent.listeners = sandbox::make_vsock_listeners();
@@ -143,8 +145,10 @@ Status run_guest() {
     log::warning("the host was not told that the agent is ready",
                  {{"error", ready.error().message()}});
   }
+  const auto setup_time = std::chrono::steady_clock::now() - began;
   KATA_CHECK(boot_the_rest());
-  KATA_CHECK(agent.start(Options()));
+  KATA_CHECK(agent.start(Options(),
+                         std::chrono::duration_cast<std::chrono::microseconds>(setup_time)));
   agent.server->run();
   return fail(Code::kInternal, "the gRPC server has ended");
 }
@@ -164,7 +168,7 @@ Status run_process(const Options& options) {
   std::filesystem::path directory = options.listen.parent_path();
   agent.listeners = sandbox::make_unix_listeners(directory.empty() ? "." : directory);
   KATA_TRY(agent.control, sandbox::listen_at(options.listen));
-  KATA_CHECK(agent.start(options));
+  KATA_CHECK(agent.start(options, std::chrono::microseconds(0)));
   std::thread stopper([&] {
     sigset_t signals = ending_signals();
     int ignored = 0;

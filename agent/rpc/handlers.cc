@@ -34,6 +34,7 @@ Result<pb::CreateSandboxResponse> create_sandbox(sandbox::Sandbox& sandbox,
   pb::CreateSandboxResponse response;
   response.set_agent_version(info.agent_version);
   response.set_kernel_release(info.kernel_release);
+  response.set_setup_us(static_cast<uint64_t>(info.setup_time.count()));
   return response;
 }
 

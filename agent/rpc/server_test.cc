@@ -21,9 +21,11 @@ namespace {
 
 namespace pb = kata::agent::v1;
 
+constexpr std::chrono::microseconds kSetupTime{1234};
+
 /// A server in this process and a client on a socket pair.
 struct Fixture {
-  Fixture() : sandbox(guest.environment(), false), rootfs(guest.make_rootfs()) {
+  Fixture() : sandbox(guest.environment(), false, kSetupTime), rootfs(guest.make_rootfs()) {
     auto started = Server::start(sandbox);
     REQUIRE(started);
     server = *std::move(started);
@@ -110,6 +112,7 @@ TEST_CASE("A container from its creation to its removal") {
   Fixture fixture;
   REQUIRE(fixture.create_sandbox().ok());
   CHECK_FALSE(fixture.sandbox_response.kernel_release().empty());
+  CHECK(fixture.sandbox_response.setup_us() == 1234);
   auto created = fixture.create("agent-r-life", {"sh", "-c", "echo hello; exit 3"}, true);
   INFO(created.error_message());
   REQUIRE(created.ok());

@@ -90,7 +90,7 @@ Result<SandboxInfo> Sandbox::create(const SandboxRequest& request) {
   cleanup.release();
   utsname system{};
   uname(&system);
-  return SandboxInfo{KATA_VERSION, system.release};
+  return SandboxInfo{KATA_VERSION, system.release, setup_time_};
 }
 
 Result<std::shared_ptr<container::Container>> Sandbox::create_container(

@@ -1,6 +1,7 @@
 // The guest's half of a pod: its shares and its containers.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -29,6 +30,7 @@ struct SandboxRequest {
 struct SandboxInfo {
   std::string agent_version;
   std::string kernel_release;
+  std::chrono::microseconds setup_time{0};
 };
 
 /// Any thread; calls may overlap. The lock guards the maps only and is never held across the
@@ -36,8 +38,9 @@ struct SandboxInfo {
 class Sandbox {
  public:
   /// `owns_guest`: the agent is PID 1, so the host name and the clock are the sandbox's to set.
-  Sandbox(container::Environment environment, bool owns_guest)
-      : environment_(std::move(environment)), owns_guest_(owns_guest) {}
+  /// `setup_time`: what the agent needed before it was ready.
+  Sandbox(container::Environment environment, bool owns_guest, std::chrono::microseconds setup_time)
+      : environment_(std::move(environment)), owns_guest_(owns_guest), setup_time_(setup_time) {}
 
   /// Once, first: FailedPrecondition when repeated after a success.
   Result<SandboxInfo> create(const SandboxRequest& request);
@@ -56,6 +59,7 @@ class Sandbox {
  private:
   const container::Environment environment_;
   const bool owns_guest_;
+  const std::chrono::microseconds setup_time_;
 
   mutable std::mutex mutex_;
   bool created_ = false;  // guarded by mutex_

@@ -31,6 +31,8 @@ struct StdioPorts {
 struct SandboxInfo {
   std::string agent_version;
   std::string kernel_release;
+  /// From the start of the agent to its ready line, as the guest says.
+  std::chrono::microseconds agent_setup_time{0};
 };
 
 struct CreatedProcess {

@@ -1,5 +1,6 @@
 #include "runtime/agent_client/grpc_agent.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <grpcpp/create_channel_posix.h>
@@ -11,6 +12,9 @@ namespace kata::agent_client {
 namespace {
 
 namespace pb = kata::agent::v1;
+
+/// The guest's word, so bounded: no boot takes an hour.
+constexpr uint64_t kMaxSetupUs = 3'600'000'000;
 
 Error error_from(const grpc::Status& status) {
   return Error(code_from_wire(static_cast<int>(status.error_code())),
@@ -47,6 +51,8 @@ class GrpcAgent : public Agent {
     SandboxInfo info;
     info.agent_version = call->response.agent_version();
     info.kernel_release = call->response.kernel_release();
+    info.agent_setup_time =
+        std::chrono::microseconds(std::min<uint64_t>(call->response.setup_us(), kMaxSetupUs));
     co_return info;
   }
 

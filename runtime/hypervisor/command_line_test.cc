@@ -74,7 +74,7 @@ TEST_CASE("guest memory is a shared memfd of the wanted size") {
 TEST_CASE("the accelerator chooses CPU and threads") {
   VmConfig config = example();
   CHECK(values(arguments(config), "-accel").front() == "tcg,thread=single");
-  CHECK(values(arguments(config), "-cpu").front() == "max");
+  CHECK(values(arguments(config), "-cpu").front() == "max,erms=off,fsrm=off");
   config.vcpus = 2;
   CHECK(values(arguments(config), "-accel").front() == "tcg,thread=multi");
   CHECK(values(arguments(config), "-smp").front() == "cpus=2,sockets=1,cores=2,threads=1");

@@ -31,6 +31,8 @@ struct Container {
   Phase phase = Phase::kCreating;
   /// The agent knows the container: it must be deleted there.
   bool in_guest = false;
+  /// The client has read all output, or had its time for it.
+  bool output_settled = false;
   /// Set once, when the init has ended or its VM has.
   sys::Promise<ProcessExit> exited;
   /// Set when start() has its answer: an exit is reported after it.

@@ -18,7 +18,8 @@ using Phase = Container::Phase;
 /// What containerd shows for a process whose VM has gone: killed by SIGKILL.
 constexpr uint32_t kVmGoneStatus = 128 + SIGKILL;
 
-/// How long a delete waits for a client that does not read its output, as runc's shim does.
+/// How long a process that has ended waits for a client that does not read its output. runc's shim
+/// gives it as long, but in its delete, when ctr has already closed its ends.
 constexpr std::chrono::seconds kDrainLimit{10};
 
 /// How long after its connection broke a VM may take to end.
@@ -244,6 +245,8 @@ asio::awaitable<void> KataSandbox::watch_exit(ContainerPtr container) {
   auto vm = vm_;
   auto exit = co_await vm->agent().wait(container->id, "");
   if (exit) {
+    // A client that hears of the exit may stop reading: what was written belongs before it.
+    co_await drain(container);
     record_exit(container, ProcessExit{exit->status, exit->at});
     co_return;
   }
@@ -252,6 +255,21 @@ asio::awaitable<void> KataSandbox::watch_exit(ContainerPtr container) {
     log::error("wait for the container's process",
                {{"container", container->id}, {"error", exit.error().message()}});
   record_exit(container, exit_now(kVmGoneStatus));
+}
+
+asio::awaitable<void> KataSandbox::drain(ContainerPtr container) {
+  if (container->output_settled) co_return;
+  sys::Promise<bool> drained(executor_);
+  auto await_end = [](ContainerPtr held, sys::Promise<bool> done) -> asio::awaitable<void> {
+    auto result = co_await held->io->drained();
+    done.set(result.has_value());
+  };
+  asio::co_spawn(executor_, await_end(container, drained), asio::detached);
+  auto in_time = co_await drained.wait_for(kDrainLimit);
+  if (!in_time && !container->output_settled)
+    log::warning("the client does not read the rest of the output: it is dropped",
+                 {{"container", container->id}});
+  container->output_settled = true;
 }
 
 asio::awaitable<void> KataSandbox::watch_vm(std::shared_ptr<PodVm> vm) {
@@ -319,17 +337,8 @@ Async<RemovedProcess> KataSandbox::remove(const std::string& id, const std::stri
     co_return fail(Code::kFailedPrecondition, "cannot delete container \"{}\": it is {}", id,
                    phase_name(container->phase));
   container->phase = Phase::kRemoving;
-  if (container->exited.is_set()) {
-    sys::Promise<bool> drained(executor_);
-    auto drain = [](ContainerPtr held, sys::Promise<bool> done) -> asio::awaitable<void> {
-      auto result = co_await held->io->drained();
-      done.set(result.has_value());
-    };
-    asio::co_spawn(executor_, drain(container, drained), asio::detached);
-    if (!co_await drained.wait_for(kDrainLimit))
-      log::warning("the client does not read the rest of the output: it is dropped",
-                   {{"container", id}});
-  }
+  // After the end of a VM, the last of the output may still be on its way to the client.
+  if (container->exited.is_set()) co_await drain(container);
   auto discarded = co_await discard(container);
   if (!discarded) {
     container->phase = Phase::kStopped;  // so that the client can try again

@@ -42,6 +42,7 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   Async<void> connect_stdio(ContainerPtr container, agent_client::StdioPorts ports);
   Async<void> discard(ContainerPtr container);
   asio::awaitable<void> watch_exit(ContainerPtr container);
+  asio::awaitable<void> drain(ContainerPtr container);
   asio::awaitable<void> watch_vm(std::shared_ptr<PodVm> vm);
   void record_exit(const ContainerPtr& container, ProcessExit exit);
   asio::awaitable<void> report_exit(ContainerPtr container);

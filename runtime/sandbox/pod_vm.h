@@ -44,7 +44,8 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Result<hypervisor::VmConfig> describe_vm() const;
   Async<void> launch();
   Async<void> await_ready();
-  Async<void> greet_agent(const std::string& hostname);
+  /// Answers how long the agent needed before it was ready.
+  Async<std::chrono::microseconds> greet_agent(const std::string& hostname);
   asio::awaitable<void> watch_vm();
   asio::awaitable<void> watch_share();
   asio::awaitable<void> read_ready_line(UniqueFd listener, sys::Promise<Status> outcome);

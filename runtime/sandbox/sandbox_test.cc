@@ -119,6 +119,35 @@ TEST_CASE("a container's life, and the VM outlives it") {
   CHECK(pod.create("late").error().code() == Code::kFailedPrecondition);
 }
 
+TEST_CASE("an exit is told after its output, unless the VM is gone") {
+  Pod pod;
+  auto request = pod.request("c");
+  auto io = std::make_unique<fakes::FakeIo>();
+  sys::Promise<bool> reader(pod.loop.get_executor());
+  io->wait_for_reader(reader);
+  request.io = std::move(io);
+  REQUIRE(pod.run(pod.sandbox->create(std::move(request))).has_value());
+  REQUIRE(pod.run(pod.sandbox->start("c", "")));
+  pod.script.end_process("c", 3);
+  pod.settle();
+  CHECK(pod.events.empty());
+  CHECK(pod.sandbox->state("c", "")->status == ProcessStatus::kRunning);
+
+  SECTION("the client reads") {
+    reader.set(true);
+    CHECK(pod.run(pod.sandbox->wait("c", ""))->status == 3);
+    CHECK(pod.events == std::vector<std::string>{"exit c 3"});
+  }
+  SECTION("the VM ends: nobody waits for a reader that may never come") {
+    pod.script.end_vm("killed by signal 9");
+    CHECK(pod.run(pod.sandbox->wait("c", ""))->status == 137);
+    CHECK(pod.events == std::vector<std::string>{"exit c 137"});
+    reader.set(true);
+  }
+  CHECK(pod.run(pod.sandbox->remove("c", "")));
+  REQUIRE(pod.run(pod.sandbox->shutdown()));
+}
+
 TEST_CASE("whatever step fails, nothing is left and the error names the stage") {
   struct Row {
     Step step;

@@ -2,6 +2,7 @@
 // the pod's log, which tools/bench reads.
 #pragma once
 
+#include <chrono>
 #include <string_view>
 
 namespace kata::sandbox {
@@ -10,5 +11,8 @@ namespace kata::sandbox {
 void start_timeline();
 
 void mark_stage(std::string_view stage);
+
+/// A stage that was reached `earlier` than now.
+void mark_past_stage(std::string_view stage, std::chrono::microseconds earlier);
 
 }  // namespace kata::sandbox

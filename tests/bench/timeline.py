@@ -22,19 +22,23 @@ class Stage:
 def read(log, spans):
     """The stages of each container of `spans`: its id -> when ctr began and ended, in seconds since
     the epoch."""
-    reached = defaultdict(list)
+    reached = defaultdict(dict)
     for line in log.splitlines():
         fields = {name: quoted or plain for name, quoted, plain in FIELD.findall(line)}
         name = fields.get("sandbox")
         if fields.get("msg") != "stage" or name not in spans:
             continue
-        at_ms = (_epoch(fields["time"]) - spans[name][0]) * 1000
-        if not reached[name]:
-            # Counted from the start of the process that serves the pod.
-            reached[name].append((BEFORE_THE_SHIM, at_ms - float(fields["ms"])))
-        reached[name].append((fields["stage"], at_ms))
-    return [_stages([*points, (AFTER_THE_SHIM, (spans[name][1] - spans[name][0]) * 1000)])
-            for name, points in reached.items()]
+        # `ms` counts from the start of the process that serves the pod. A stage may be logged later
+        # than it was reached, so only the first line's time is used.
+        since_shim = float(fields["ms"])
+        stages = reached[name]
+        if not stages:
+            stages[BEFORE_THE_SHIM] = (_epoch(fields["time"]) - spans[name][0]) * 1000 - since_shim
+        stages[fields["stage"]] = stages[BEFORE_THE_SHIM] + since_shim
+    for name, stages in reached.items():
+        stages[AFTER_THE_SHIM] = (spans[name][1] - spans[name][0]) * 1000
+    return [_stages(sorted(stages.items(), key=lambda point: point[1]))
+            for stages in reached.values()]
 
 
 def medians(timelines):

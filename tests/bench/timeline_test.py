@@ -5,13 +5,15 @@ time="1970-01-01T00:00:10.100000Z" level=info msg=stage sandbox=one stage=share 
 time="1970-01-01T00:00:10.200000Z" level=info msg=stage sandbox=other stage=share ms=1.0
 time="1970-01-01T00:00:10.300000Z" level=info msg="sandbox is up" sandbox=one
 time="1970-01-01T00:00:12.100000Z" level=info msg=stage sandbox=one stage="agent ready" ms=2040.0
+time="1970-01-01T00:00:12.200000Z" level=info msg=stage sandbox=one stage=kernel ms=1940.0
 '''
 
 
 def test_stages_count_from_the_start_of_ctr():
     (stages,) = timeline.read(LOG, {"one": (10.0, 12.5)})
     assert [(stage.name, round(stage.at_ms), round(stage.took_ms)) for stage in stages] == [
-        ("shim start", 60, 60), ("share", 100, 40), ("agent ready", 2100, 2000),
+        ("shim start", 60, 60), ("share", 100, 40), ("kernel", 2000, 1900),
+        ("agent ready", 2100, 100),
         ("ctr end", 2500, 400)]
 
 

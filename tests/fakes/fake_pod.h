@@ -255,11 +255,21 @@ class FakeIo : public sandbox::ProcessIo {
   bool wants_stdout() const override { return true; }
   bool wants_stderr() const override { return false; }
   void attach(sandbox::StdioStreams streams) override { streams_ = std::move(streams); }
-  Async<void> drained() override { co_return Status{}; }
+  Async<void> drained() override {
+    if (reader_) co_await reader_->wait();
+    co_return Status{};
+  }
   void close_stdin() override {}
-  void cancel() override { streams_ = {}; }
+  void cancel() override {
+    streams_ = {};
+    if (reader_) reader_->set(true);
+  }
+
+  /// Output counts as read when the test sets `reader`.
+  void wait_for_reader(sys::Promise<bool> reader) { reader_ = std::move(reader); }
 
  private:
+  std::optional<sys::Promise<bool>> reader_;
   sandbox::StdioStreams streams_;
 };
 

@@ -128,7 +128,10 @@ Result<std::string> render_domain_xml(const VmConfig& config, const std::string&
       config.memory_mib, config.vcpus);
   xml += render_boot(config);
   xml += "  <features><acpi/><apic/><smm state='off'/><vmport state='off'/></features>\n";
-  xml += fmt::format("  <cpu mode='{}'/>\n", kvm ? "host-passthrough" : "maximum");
+  // See add_machine() of the command line for the two features.
+  xml += kvm ? "  <cpu mode='host-passthrough'/>\n"
+             : "  <cpu mode='maximum'><feature policy='disable' name='erms'/>"
+               "<feature policy='disable' name='fsrm'/></cpu>\n";
   xml += "  <clock offset='utc'><timer name='hpet' present='no'/></clock>\n";
   // A guest never reboots: its reset (a panic too) is the end of the VM.
   xml += "  <on_reboot>destroy</on_reboot>\n  <on_crash>destroy</on_crash>\n";

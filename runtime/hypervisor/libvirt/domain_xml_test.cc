@@ -34,7 +34,7 @@ TEST_CASE("the domain is the machine that the direct launcher starts") {
   CHECK(contains(xml, "<source type='memfd'/><access mode='shared'/>"));
   CHECK(contains(xml, "<kernel>/k/vmlinux</kernel>"));
   CHECK(contains(xml, "<initrd>/k/initrd</initrd>"));
-  CHECK(contains(xml, "<cpu mode='maximum'/>"));
+  CHECK(contains(xml, "<cpu mode='maximum'><feature policy='disable' name='erms'/>"));
   CHECK(contains(xml, "<on_reboot>destroy</on_reboot>"));
   CHECK(contains(xml, "<source mode='connect' path='/run/kata/1/console.sock'/>"));
   CHECK(contains(xml, "cpu-unavailable-features"));
