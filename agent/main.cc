@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "agent/container/init.h"
@@ -26,6 +27,7 @@
 #include "common/agent_protocol.h"
 #include "common/log/log.h"
 #include "common/sys/file.h"
+#include "common/sys/mount.h"
 
 namespace kata {
 namespace {
@@ -110,6 +112,17 @@ Status serve_connections(sandbox::EventLoop& loop, sandbox::StreamListener& list
   return watched;
 }
 
+/// Inits are executed from a read-only mount of their own: a container can reach /proc/<pid>/exe of
+/// its init before the execve and could write to the agent there (CVE-2019-5736).
+Result<UniqueFd> open_own_executable() {
+  UniqueFd executable(open("/proc/self/exe", O_PATH | O_CLOEXEC));
+  if (!executable) return fail_errno("open /proc/self/exe");
+  KATA_TRY(UniqueFd mount, sys::clone_mount(executable.get(), false));
+  KATA_CHECK(
+      sys::set_mount_attributes(mount.get(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV, 0, false));
+  return mount;
+}
+
 /// Everything that serves, in order of construction; alive until the process ends.
 struct Agent {
   std::unique_ptr<sandbox::ListenerFactory> listeners;
@@ -124,8 +137,7 @@ struct Agent {
     KATA_CHECK(sandbox::Reaper::block_signals());
     KATA_TRY(loop, sandbox::EventLoop::start());
     KATA_TRY(reaper, sandbox::Reaper::start(*loop));
-    executable = UniqueFd(open("/proc/self/exe", O_PATH | O_CLOEXEC));
-    if (!executable) return fail_errno("open /proc/self/exe");
+    KATA_TRY(executable, open_own_executable());
     sandbox = std::make_unique<sandbox::Sandbox>(
         container::Environment{*loop, *reaper, *listeners, executable.get(), options.cgroup_root},
         options.guest, setup_time);
@@ -147,8 +159,8 @@ Status run_guest() {
   }
   const auto setup_time = std::chrono::steady_clock::now() - began;
   KATA_CHECK(boot_the_rest());
-  KATA_CHECK(agent.start(Options(),
-                         std::chrono::duration_cast<std::chrono::microseconds>(setup_time)));
+  KATA_CHECK(
+      agent.start(Options(), std::chrono::duration_cast<std::chrono::microseconds>(setup_time)));
   agent.server->run();
   return fail(Code::kInternal, "the gRPC server has ended");
 }

@@ -4,6 +4,7 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -51,6 +52,17 @@ struct ChildPlan {
   return result;
 }
 
+/// A container beside the agent in one pid namespace could signal whatever runs in the guest.
+Status refuse_own(int own, int other, const std::string& path) {
+  struct stat own_info {};
+  struct stat other_info {};
+  if (fstat(own, &own_info) != 0 || fstat(other, &other_info) != 0) {
+    return fail_errno("fstat a pid namespace");
+  }
+  if (own_info.st_dev != other_info.st_dev || own_info.st_ino != other_info.st_ino) return {};
+  return fail(Code::kPermissionDenied, "pid namespace {}: it is the agent's", path);
+}
+
 /// Has children of this thread be born in another pid namespace; undone by the destructor.
 class PidNamespaceOfChildren {
  public:
@@ -66,6 +78,7 @@ class PidNamespaceOfChildren {
     if (!other) return fail_errno(fmt::format("open pid namespace {}", path));
     UniqueFd own(open("/proc/thread-self/ns/pid", O_RDONLY | O_CLOEXEC));
     if (!own) return fail_errno("open the agent's own pid namespace");
+    KATA_CHECK(refuse_own(own.get(), other.get(), path));
     if (setns(other.get(), CLONE_NEWPID) != 0) {
       return fail_errno(fmt::format("join pid namespace {}", path));
     }

@@ -53,8 +53,12 @@ Status apply_capabilities(const oci::Capabilities& sets) {
   KATA_CHECK(set_flag(caps.get(), CAP_INHERITABLE, sets.inheritable));
   if (::cap_set_proc(caps.get()) < 0) return fail_call("unable to apply caps");
   if (::cap_reset_ambient() < 0) return fail_call("unable to reset ambient caps");
-  for (auto value : known_values(sets.ambient))
-    if (::cap_set_ambient(value, CAP_SET) < 0) return fail_call("unable to apply ambient caps");
+  for (auto value : known_values(sets.ambient)) {
+    // One that is not permitted and inheritable cannot be ambient: such specs exist, and runc
+    // starts them without it.
+    const bool refused = ::cap_set_ambient(value, CAP_SET) < 0 && errno != EPERM;
+    if (refused) return fail_call("unable to apply ambient caps");
+  }
   return {};
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <utility>
 
 #include <sys/resource.h>
@@ -39,16 +40,26 @@ constexpr std::array<std::string_view, 7> kSchedulerFlags = {
 constexpr std::array<std::string_view, 3> kIoClasses = {"IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE",
                                                         "IOPRIO_CLASS_IDLE"};
 
+/// As in runc. (id_t)-1 above all must never reach setresuid(2), which takes it for "no change".
+constexpr uint32_t kMaxUserId = std::numeric_limits<int32_t>::max();
+
 constexpr int32_t kOomScoreAdjMin = -1000;
 constexpr int32_t kOomScoreAdjMax = 1000;
 
 }  // namespace
+
+static void check_id(JsonReader& in, const char* key, uint32_t id) {
+  if (id > kMaxUserId) in.fail_at(key, "{}: uids and gids must be in range 0-{}", id, kMaxUserId);
+}
 
 static void read(JsonReader& in, User& out) {
   in.optional("uid", out.uid);
   in.optional("gid", out.gid);
   in.optional("umask", out.umask);
   in.optional("additionalGids", out.additional_gids);
+  check_id(in, "uid", out.uid);
+  check_id(in, "gid", out.gid);
+  for (gid_t gid : out.additional_gids) check_id(in, "additionalGids", gid);
 }
 
 static void read(JsonReader& in, Capabilities& out) {

@@ -52,7 +52,7 @@ TEST_CASE("a full process") {
   auto spec = minimal();
   spec["process"] = json::parse(R"({
     "terminal": true, "consoleSize": {"height": 25, "width": 80},
-    "user": {"uid": 4294967295, "gid": 2, "umask": 18, "additionalGids": [5, 6]},
+    "user": {"uid": 2147483647, "gid": 2, "umask": 18, "additionalGids": [5, 6]},
     "args": ["a", ""], "env": ["A=b=c", "EMPTY="], "cwd": "/x",
     "capabilities": {"bounding": ["CAP_KILL"], "ambient": [], "effective": null},
     "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 18446744073709551615}],
@@ -65,7 +65,7 @@ TEST_CASE("a full process") {
   REQUIRE(parsed.has_value());
   const auto& process = parsed->process;
   CHECK(process.console_size->width == 80);
-  CHECK(process.user.uid == 4294967295U);
+  CHECK(process.user.uid == 2147483647U);
   CHECK(process.user.umask == 18);
   CHECK(process.user.additional_gids == std::vector<gid_t>{5, 6});
   CHECK(process.capabilities->bounding == std::vector<std::string>{"CAP_KILL"});
@@ -162,6 +162,13 @@ TEST_CASE("refusals name the place and the value") {
         c + "process.user.uid: -1 is out of range (0 to 4294967295)");
   CHECK(refusal("/process/user", {{"uid", 4294967296}}) ==
         c + "process.user.uid: 4294967296 is out of range (0 to 4294967295)");
+  const std::string range = ": uids and gids must be in range 0-2147483647";
+  CHECK(refusal("/process/user", {{"uid", 4294967295}}) ==
+        c + "process.user.uid: 4294967295" + range);
+  CHECK(refusal("/process/user", {{"gid", 2147483648}}) ==
+        c + "process.user.gid: 2147483648" + range);
+  CHECK(refusal("/process/user", {{"additionalGids", {1, 4294967295}}}) ==
+        c + "process.user.additionalGids: 4294967295" + range);
   CHECK(refusal("/process/user", {{"uid", 1.5}}) ==
         c + "process.user.uid: expected an integer, found number");
   CHECK(refusal("/process/user", {{"uid", "0"}}) ==

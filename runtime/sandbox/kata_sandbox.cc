@@ -333,6 +333,9 @@ Async<ProcessExit> KataSandbox::wait(const std::string& id, const std::string& e
 Async<RemovedProcess> KataSandbox::remove(const std::string& id, const std::string& exec_id) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ContainerPtr container, find(id, exec_id));
+  // Of several deletes at once one wins; to the others it is gone, as with runc.
+  if (container->phase == Phase::kRemoving)
+    co_return fail(Code::kNotFound, "container \"{}\" is being deleted", id);
   if (container->phase != Phase::kCreated && container->phase != Phase::kStopped)
     co_return fail(Code::kFailedPrecondition, "cannot delete container \"{}\": it is {}", id,
                    phase_name(container->phase));

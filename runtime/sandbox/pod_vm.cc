@@ -142,7 +142,11 @@ Async<void> PodVm::launch() {
   if (!launched) co_return std::unexpected(launched.error());
   vm_ = *std::move(launched);
   asio::co_spawn(executor_, watch_vm(), asio::detached);
-  co_return save_state();
+  KATA_CO_CHECK(save_state());
+  // While there was no VM to stop, watch_share() could only note it.
+  if (share_gone_.is_set())
+    co_return fail(Code::kUnavailable, "share: virtiofsd {}", share_gone_.value());
+  co_return Status{};
 }
 
 asio::awaitable<void> PodVm::watch_vm() {

@@ -119,6 +119,18 @@ TEST_CASE("a container's life, and the VM outlives it") {
   CHECK(pod.create("late").error().code() == Code::kFailedPrecondition);
 }
 
+TEST_CASE("of two deletes at once one finds nothing") {
+  Pod pod;
+  REQUIRE(pod.create("c").has_value());
+  std::optional<Result<RemovedProcess>> first;
+  asio::co_spawn(pod.loop, pod.sandbox->remove("c", ""),
+                 [&first](std::exception_ptr, Result<RemovedProcess> result) { first = result; });
+  CHECK(pod.run(pod.sandbox->remove("c", "")).error().code() == Code::kNotFound);
+  REQUIRE(first.has_value());
+  CHECK(first->has_value());
+  REQUIRE(pod.run(pod.sandbox->shutdown()));
+}
+
 TEST_CASE("an exit is told after its output, unless the VM is gone") {
   Pod pod;
   auto request = pod.request("c");
@@ -163,6 +175,7 @@ TEST_CASE("whatever step fails, nothing is left and the error names the stage") 
       {Step::kGuestDies, Code::kUnavailable, "QEMU ended before the agent was ready", false},
       {Step::kGuestSilent, Code::kDeadlineExceeded, "did not answer within 1 s", false},
       {Step::kGuestGarbles, Code::kFailedPrecondition, "another protocol", false},
+      {Step::kShareDies, Code::kUnavailable, "share: virtiofsd killed by signal 9", false},
       {Step::kCreateSandbox, Code::kResourceExhausted, "set up the guest", false},
       {Step::kOpenStorage, Code::kResourceExhausted, "told to fail", true},
       {Step::kMountRootfs, Code::kResourceExhausted, "told to fail", true},

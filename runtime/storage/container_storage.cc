@@ -30,6 +30,7 @@ class SharedStorage : public ContainerStorage {
     if (mkdir(target.c_str(), 0755) != 0)
       return fail_errno(fmt::format("storage: create {}", target.native()));
     if (mounts.empty()) {
+      KATA_CHECK(check_bundle_rootfs(bundle_rootfs));
       sys::MountEntry bundle;
       bundle.source = bundle_rootfs;
       bundle.options = {"rbind"};
@@ -87,6 +88,19 @@ class SharedStorage : public ContainerStorage {
       if (unmounted.error().code() == Code::kNotFound) return {};
       return unmounted;
     }
+  }
+
+  /// runc's two refusals: what the path means must be plain from the spec, and never the host.
+  static Status check_bundle_rootfs(const fs::path& rootfs) {
+    std::error_code error;
+    const fs::path resolved = fs::canonical(rootfs, error);
+    if (error)
+      return fail_errno(fmt::format("storage: root.path {}", rootfs.native()), error.value());
+    if (fs::is_symlink(rootfs, error) || resolved == "/")
+      return fail(Code::kInvalidArgument,
+                  "storage: root.path {} is {}: name the directory of the container's root",
+                  rootfs.native(), resolved == "/" ? "the host's own root" : "a symbolic link");
+    return {};
   }
 
   static Status make_bind_target(const fs::path& target, bool directory) {

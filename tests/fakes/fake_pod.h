@@ -23,6 +23,7 @@ enum class Step {
   kStartShare,
   kOpenLauncher,
   kLaunch,
+  kShareDies,    // virtiofsd ends while QEMU starts
   kGuestDies,    // QEMU ends before the agent is ready
   kGuestSilent,  // the agent never answers
   kGuestGarbles,
@@ -49,6 +50,7 @@ struct Script {
   std::map<std::string, sys::Promise<Result<agent_client::ProcessExit>>> exits;
   std::set<std::string> ends_at_start;  // containers whose process ends as soon as it is started
   std::unique_ptr<sys::Promise<std::string>> vm_end;
+  std::unique_ptr<sys::Promise<std::string>> share_end;
   std::filesystem::path run_dir;
 
   bool nothing_left() const {
@@ -113,20 +115,18 @@ class FakeVsock : public vsock::Backend {
 class FakeShare : public storage::Share {
  public:
   FakeShare(Script& script, const std::filesystem::path& run_dir)
-      : script_(script),
-        root_(run_dir / "shared"),
-        device_(hypervisor::VhostUserFs{}),
-        ended_(script.executor) {
+      : script_(script), root_(run_dir / "shared"), device_(hypervisor::VhostUserFs{}) {
     ++script_.shares;
+    script_.share_end = std::make_unique<sys::Promise<std::string>>(script_.executor);
     std::filesystem::create_directory(root_);
   }
   ~FakeShare() override { --script_.shares; }
   const hypervisor::Device& device() const override { return device_; }
   const std::filesystem::path& root() const override { return root_; }
   const sys::ProcessIdentity& server() const override { return none_; }
-  Async<std::string> wait_exit() override { co_return co_await ended_.wait(); }
+  Async<std::string> wait_exit() override { co_return co_await script_.share_end->wait(); }
   Async<void> stop() override {
-    ended_.set("exited");
+    script_.share_end->set("exited");
     co_return Status{};
   }
 
@@ -135,7 +135,6 @@ class FakeShare : public storage::Share {
   std::filesystem::path root_;
   hypervisor::Device device_;
   sys::ProcessIdentity none_;
-  sys::Promise<std::string> ended_;
 };
 
 class FakeStorage : public storage::ContainerStorage {
@@ -183,6 +182,11 @@ class FakeLauncher : public hypervisor::Launcher {
     std::unique_ptr<hypervisor::Vm> vm = std::make_unique<FakeVm>(script_);
     if (script_.fail_at == Step::kGuestDies) {
       script_.end_vm("exited with status 1");
+    } else if (script_.fail_at == Step::kShareDies) {
+      script_.share_end->set("killed by signal 9");
+      // Time for watch_share() to see it.
+      co_await asio::post(script_.executor, asio::use_awaitable);
+      co_await asio::post(script_.executor, asio::use_awaitable);
     } else if (script_.fail_at != Step::kGuestSilent) {
       KATA_CO_TRY(UniqueFd socket,
                   sys::connect_unix(config.run_dir / fmt::format("vsock_{}", kReadyPort)));
