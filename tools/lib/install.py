@@ -53,13 +53,14 @@ def prepare():
         project.build_guest_image(stage)
 
 
-def shipped_files():
+def shipped_files(build=project.BUILD):
     """Place under the prefix -> file of the build."""
-    files = {Path("bin") / name: project.target(name) for name in (project.SHIM, project.RUNTIME)}
-    for module in project.host_modules():
+    files = {Path("bin") / name: project.target(name, build)
+             for name in (project.SHIM, project.RUNTIME)}
+    for module in project.host_modules(build):
         files[MODULE_DIRECTORY / module.name] = module
     for name in ("vmlinux", "kata-initrd.img"):
-        files[GUEST_DIRECTORY / name] = project.GUEST / name
+        files[GUEST_DIRECTORY / name] = build / "guest" / name
     files[DEFAULTS_DIRECTORY / "configuration.toml"] = project.TOP / "deploy/configuration.toml"
     return files
 

@@ -30,21 +30,21 @@ def build_guest_image(stage):
     stage.run([TOP / "guest-image/build", "--agent", target(AGENT), "--out", GUEST])
 
 
-def target(name):
+def target(name, build=BUILD):
     """Where Meson puts the target of this name."""
-    for entry in _targets():
+    for entry in _targets(build):
         if entry["name"] == name:
             return Path(entry["filename"][0])
     raise LookupError(f"the build defines no target {name}")
 
 
-def host_modules():
+def host_modules(build=BUILD):
     """Libraries that the runtime loads only when they are configured (the libvirt launcher)."""
-    return [Path(entry["filename"][0]) for entry in _targets() if entry["type"] == "shared module"]
+    return [Path(entry["filename"][0]) for entry in _targets(build) if entry["type"] == "shared module"]
 
 
-def _targets():
-    result = subprocess.run(["meson", "introspect", "--targets", str(BUILD)], check=True,
+def _targets(build):
+    result = subprocess.run(["meson", "introspect", "--targets", str(build)], check=True,
                             capture_output=True, text=True)
     return json.loads(result.stdout)
 
