@@ -53,18 +53,19 @@ Result<pb::CreateContainerResponse> create_container(sandbox::Sandbox& sandbox,
   }
   const container::StdioPorts& ports = (*container)->ports();
   pb::CreateContainerResponse response;
-  response.set_stdin_port(ports.in);
-  response.set_stdout_port(ports.out);
-  response.set_stderr_port(ports.err);
-  response.set_pid(static_cast<uint32_t>((*container)->pid()));
+  pb::CreatedProcess& process = *response.mutable_process();
+  process.set_stdin_port(ports.in);
+  process.set_stdout_port(ports.out);
+  process.set_stderr_port(ports.err);
+  process.set_pid(static_cast<uint32_t>((*container)->pid()));
   return response;
 }
 
-Result<pb::StartContainerResponse> start_container(sandbox::Sandbox& sandbox,
-                                                   const pb::StartContainerRequest& request) {
-  KATA_TRY(auto container, find_init(sandbox, request.container_id(), ""));
+Result<pb::StartProcessResponse> start_process(sandbox::Sandbox& sandbox,
+                                               const pb::StartProcessRequest& request) {
+  KATA_TRY(auto container, find_init(sandbox, request.container_id(), request.exec_id()));
   KATA_CHECK(container->start());
-  return pb::StartContainerResponse();
+  return pb::StartProcessResponse();
 }
 
 Result<pb::DeleteContainerResponse> delete_container(sandbox::Sandbox& sandbox,

@@ -11,8 +11,8 @@ Result<pb::CreateSandboxResponse> create_sandbox(sandbox::Sandbox& sandbox,
                                                  const pb::CreateSandboxRequest& request);
 Result<pb::CreateContainerResponse> create_container(sandbox::Sandbox& sandbox,
                                                      const pb::CreateContainerRequest& request);
-Result<pb::StartContainerResponse> start_container(sandbox::Sandbox& sandbox,
-                                                   const pb::StartContainerRequest& request);
+Result<pb::StartProcessResponse> start_process(sandbox::Sandbox& sandbox,
+                                               const pb::StartProcessRequest& request);
 Result<pb::DeleteContainerResponse> delete_container(sandbox::Sandbox& sandbox,
                                                      const pb::DeleteContainerRequest& request);
 

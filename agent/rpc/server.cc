@@ -108,7 +108,7 @@ class GrpcServer : public Server {
   void serve_all() {
     serve_blocking<pb::CreateSandboxRequest>(&Service::RequestCreateSandbox, create_sandbox);
     serve_blocking<pb::CreateContainerRequest>(&Service::RequestCreateContainer, create_container);
-    serve_blocking<pb::StartContainerRequest>(&Service::RequestStartContainer, start_container);
+    serve_blocking<pb::StartProcessRequest>(&Service::RequestStartProcess, start_process);
     serve_blocking<pb::DeleteContainerRequest>(&Service::RequestDeleteContainer, delete_container);
     serve_quick<pb::SignalProcessRequest>(&Service::RequestSignalProcess, signal_process);
     serve_quick<pb::ListProcessesRequest>(&Service::RequestListProcesses, list_processes);

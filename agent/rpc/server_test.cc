@@ -66,11 +66,11 @@ struct Fixture {
   }
 
   grpc::Status start(const std::string& id) {
-    pb::StartContainerRequest request;
+    pb::StartProcessRequest request;
     request.set_container_id(id);
-    pb::StartContainerResponse response;
+    pb::StartProcessResponse response;
     grpc::ClientContext context;
-    return stub->StartContainer(&context, request, &response);
+    return stub->StartProcess(&context, request, &response);
   }
 
   grpc::Status signal(const std::string& id, uint32_t number, const std::string& exec_id = "") {
@@ -116,9 +116,9 @@ TEST_CASE("A container from its creation to its removal") {
   auto created = fixture.create("agent-r-life", {"sh", "-c", "echo hello; exit 3"}, true);
   INFO(created.error_message());
   REQUIRE(created.ok());
-  CHECK(fixture.container_response.pid() > 0);
-  CHECK(fixture.container_response.stdin_port() == 0);
-  UniqueFd out = fixture.guest.connect(fixture.container_response.stdout_port());
+  CHECK(fixture.container_response.process().pid() > 0);
+  CHECK(fixture.container_response.process().stdin_port() == 0);
+  UniqueFd out = fixture.guest.connect(fixture.container_response.process().stdout_port());
 
   // Many may wait, before and after the end, without holding the server up.
   std::vector<std::future<uint32_t>> waiters;
@@ -235,8 +235,8 @@ TEST_CASE("kata-agent as an ordinary process: serves on a socket, leaves nothing
   pb::CreateContainerResponse container_response;
   grpc::ClientContext container_context;
   REQUIRE(stub->CreateContainer(&container_context, container, &container_response).ok());
-  CHECK(
-      std::filesystem::exists(directory.path() / std::to_string(container_response.stdin_port())));
+  CHECK(std::filesystem::exists(directory.path() /
+                                std::to_string(container_response.process().stdin_port())));
 
   kill(agent, SIGTERM);
   CHECK(ended.get_future().get() == 0);

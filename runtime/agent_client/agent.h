@@ -40,6 +40,12 @@ struct CreatedProcess {
   StdioPorts ports;
 };
 
+/// In characters.
+struct TerminalSize {
+  uint32_t columns = 0;
+  uint32_t rows = 0;
+};
+
 struct ProcessExit {
   /// As a shell has it: the exit code, or 128 + n after signal n.
   uint32_t status = 0;
@@ -59,12 +65,29 @@ class Agent {
                                                  const std::string& oci_spec_json,
                                                  const std::string& guest_rootfs,
                                                  StdioWanted wanted) = 0;
-  virtual Async<void> start_container(const std::string& id) = 0;
+  virtual Async<CreatedProcess> create_exec(const std::string& id, const std::string& exec_id,
+                                            const std::string& oci_process_json,
+                                            StdioWanted wanted) = 0;
+  /// An empty exec_id is the container's init, here and below.
+  virtual Async<void> start_process(const std::string& id, const std::string& exec_id) = 0;
   virtual Async<void> signal(const std::string& id, const std::string& exec_id, uint32_t signal,
                              bool all) = 0;
   virtual Async<ProcessExit> wait(const std::string& id, const std::string& exec_id) = 0;
   virtual Async<std::vector<uint32_t>> list_processes(const std::string& id) = 0;
+  virtual Async<void> delete_exec(const std::string& id, const std::string& exec_id) = 0;
   virtual Async<void> delete_container(const std::string& id) = 0;
+
+  virtual Async<void> resize_terminal(const std::string& id, const std::string& exec_id,
+                                      TerminalSize size) = 0;
+  virtual Async<void> pause_container(const std::string& id) = 0;
+  virtual Async<void> resume_container(const std::string& id) = 0;
+  virtual Async<void> update_container(const std::string& id,
+                                       const std::string& oci_resources_json) = 0;
+  /// A message io.containerd.cgroups.v2.Metrics, encoded.
+  virtual Async<std::string> metrics(const std::string& id) = 0;
+  /// Answers when the OOM killer has ended more processes than `seen`: how many. NotFound when the
+  /// container is deleted.
+  virtual Async<uint64_t> wait_oom(const std::string& id, uint64_t seen) = 0;
 };
 
 }  // namespace kata::agent_client

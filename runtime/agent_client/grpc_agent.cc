@@ -29,6 +29,15 @@ struct Call {
   Response response;
 };
 
+CreatedProcess created_process(const pb::CreatedProcess& process) {
+  CreatedProcess created;
+  created.guest_pid = process.pid();
+  created.ports.in = process.stdin_port();
+  created.ports.out = process.stdout_port();
+  created.ports.err = process.stderr_port();
+  return created;
+}
+
 class GrpcAgent : public Agent {
  public:
   GrpcAgent(asio::any_io_executor executor, std::unique_ptr<pb::Agent::Stub> stub)
@@ -68,18 +77,28 @@ class GrpcAgent : public Agent {
     call->request.set_stderr(wanted.err);
     KATA_CO_CHECK(
         co_await finish(call, &pb::Agent::StubInterface::async_interface::CreateContainer));
-    CreatedProcess created;
-    created.guest_pid = call->response.pid();
-    created.ports.in = call->response.stdin_port();
-    created.ports.out = call->response.stdout_port();
-    created.ports.err = call->response.stderr_port();
-    co_return created;
+    co_return created_process(call->response.process());
   }
 
-  Async<void> start_container(const std::string& id) override {
-    auto call = std::make_shared<Call<pb::StartContainerRequest, pb::StartContainerResponse>>();
+  Async<CreatedProcess> create_exec(const std::string& id, const std::string& exec_id,
+                                    const std::string& oci_process_json,
+                                    StdioWanted wanted) override {
+    auto call = std::make_shared<Call<pb::CreateExecRequest, pb::CreateExecResponse>>();
     call->request.set_container_id(id);
-    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::StartContainer);
+    call->request.set_exec_id(exec_id);
+    call->request.set_oci_process(oci_process_json);
+    call->request.set_stdin(wanted.in);
+    call->request.set_stdout(wanted.out);
+    call->request.set_stderr(wanted.err);
+    KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::CreateExec));
+    co_return created_process(call->response.process());
+  }
+
+  Async<void> start_process(const std::string& id, const std::string& exec_id) override {
+    auto call = std::make_shared<Call<pb::StartProcessRequest, pb::StartProcessResponse>>();
+    call->request.set_container_id(id);
+    call->request.set_exec_id(exec_id);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::StartProcess);
   }
 
   Async<void> signal(const std::string& id, const std::string& exec_id, uint32_t signal,
@@ -110,6 +129,59 @@ class GrpcAgent : public Agent {
     KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::ListProcesses));
     std::vector<uint32_t> pids(call->response.pids().begin(), call->response.pids().end());
     co_return pids;
+  }
+
+  Async<void> delete_exec(const std::string& id, const std::string& exec_id) override {
+    auto call = std::make_shared<Call<pb::DeleteExecRequest, pb::DeleteExecResponse>>();
+    call->request.set_container_id(id);
+    call->request.set_exec_id(exec_id);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::DeleteExec);
+  }
+
+  Async<void> resize_terminal(const std::string& id, const std::string& exec_id,
+                              TerminalSize size) override {
+    auto call = std::make_shared<Call<pb::ResizeTerminalRequest, pb::ResizeTerminalResponse>>();
+    call->request.set_container_id(id);
+    call->request.set_exec_id(exec_id);
+    call->request.set_columns(size.columns);
+    call->request.set_rows(size.rows);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::ResizeTerminal);
+  }
+
+  Async<void> pause_container(const std::string& id) override {
+    auto call = std::make_shared<Call<pb::PauseContainerRequest, pb::PauseContainerResponse>>();
+    call->request.set_container_id(id);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::PauseContainer);
+  }
+
+  Async<void> resume_container(const std::string& id) override {
+    auto call = std::make_shared<Call<pb::ResumeContainerRequest, pb::ResumeContainerResponse>>();
+    call->request.set_container_id(id);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::ResumeContainer);
+  }
+
+  Async<void> update_container(const std::string& id,
+                               const std::string& oci_resources_json) override {
+    auto call = std::make_shared<Call<pb::UpdateContainerRequest, pb::UpdateContainerResponse>>();
+    call->request.set_container_id(id);
+    call->request.set_oci_resources(oci_resources_json);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::UpdateContainer);
+  }
+
+  Async<std::string> metrics(const std::string& id) override {
+    auto call = std::make_shared<Call<pb::GetMetricsRequest, pb::GetMetricsResponse>>();
+    call->request.set_container_id(id);
+    KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::GetMetrics));
+    // Encoded anew: whatever the guest has sent, containerd gets a well-formed message.
+    co_return call->response.metrics().SerializeAsString();
+  }
+
+  Async<uint64_t> wait_oom(const std::string& id, uint64_t seen) override {
+    auto call = std::make_shared<Call<pb::WaitOomRequest, pb::WaitOomResponse>>();
+    call->request.set_container_id(id);
+    call->request.set_seen(seen);
+    KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::WaitOom));
+    co_return call->response.oom_kills();
   }
 
   Async<void> delete_container(const std::string& id) override {

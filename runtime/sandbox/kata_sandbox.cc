@@ -230,7 +230,7 @@ Async<uint32_t> KataSandbox::start(const std::string& id, const std::string& exe
   if (!vm_runs()) co_return fail(Code::kUnavailable, "the sandbox's VM has ended");
   container->phase = Phase::kStarting;
   auto vm = vm_;
-  auto started = co_await vm->agent().start_container(id);
+  auto started = co_await vm->agent().start_process(id, exec_id);
   bool ended = container->exited.is_set();
   container->phase = ended ? Phase::kStopped : Phase::kRunning;
   // After a failed start the init is gone or about to go: watch_exit sees it.

@@ -221,7 +221,26 @@ class FakeAgent : public agent_client::Agent {
     created.ports.out = wanted.out ? 5000 : 0;
     co_return created;
   }
-  Async<void> start_container(const std::string& id) override {
+  Async<agent_client::CreatedProcess> create_exec(const std::string&, const std::string&,
+                                                  const std::string&,
+                                                  agent_client::StdioWanted) override {
+    co_return fail(Code::kUnimplemented, "the fake agent has no execs");
+  }
+  Async<void> delete_exec(const std::string&, const std::string&) override { co_return Status{}; }
+  Async<void> resize_terminal(const std::string&, const std::string&,
+                              agent_client::TerminalSize) override {
+    co_return Status{};
+  }
+  Async<void> pause_container(const std::string&) override { co_return Status{}; }
+  Async<void> resume_container(const std::string&) override { co_return Status{}; }
+  Async<void> update_container(const std::string&, const std::string&) override {
+    co_return Status{};
+  }
+  Async<std::string> metrics(const std::string&) override { co_return std::string(); }
+  Async<uint64_t> wait_oom(const std::string&, uint64_t) override {
+    co_return fail(Code::kNotFound, "deleted");
+  }
+  Async<void> start_process(const std::string& id, const std::string&) override {
     KATA_CO_CHECK(script_.at(Step::kStart));
     if (script_.ends_at_start.contains(id)) {
       script_.end_process(id, 7);
