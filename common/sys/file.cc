@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
@@ -11,8 +12,14 @@
 namespace kata::sys {
 
 Result<std::string> read_file(const std::filesystem::path& path, size_t limit_bytes) {
-  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // O_NONBLOCK: a FIFO would wait for its writer.
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!fd) return fail_errno(fmt::format("open {}", path.native()));
+  struct stat info {};
+  if (fstat(fd.get(), &info) != 0) return fail_errno(fmt::format("stat {}", path.native()));
+  if (S_ISDIR(info.st_mode)) return fail_errno(fmt::format("read {}", path.native()), EISDIR);
+  if (!S_ISREG(info.st_mode))
+    return fail(Code::kInvalidArgument, "read {}: it is not a regular file", path.native());
   std::string content;
   constexpr size_t kStepBytes = 64 * 1024;
   while (true) {

@@ -147,7 +147,7 @@ TEST_CASE("wrong types and values are refused with what is allowed") {
   CHECK(refusal("[hypervisor.qemu]\ndefault_vcpus = 1.5\n").ends_with("true or false"));
   CHECK(refusal("[hypervisor.qemu]\ndefault_vcpus = -1\n") ==
         "line 2: [hypervisor.qemu] default_vcpus is -1, must be from 1 to 240");
-  CHECK(refusal("[hypervisor.qemu]\ndefault_memory = 1\n").ends_with("from 64 to 16777216 MiB"));
+  CHECK(refusal("[hypervisor.qemu]\ndefault_memory = 1\n").ends_with("from 128 to 16777216 MiB"));
   CHECK(refusal("[hypervisor.qemu]\nseccompsandbox = \"on\"\n") ==
         "line 2: [hypervisor.qemu] seccompsandbox must be true or false");
   CHECK(refusal("[hypervisor.qemu]\naccel = \"xen\"\n") ==
@@ -161,6 +161,7 @@ TEST_CASE("wrong types and values are refused with what is allowed") {
             .find("vsock = \"vhost-user\"") != std::string::npos);
   CHECK(refusal("[runtime]\nstate_root = \"/" + std::string(100, 'r') + "\"\n")
             .ends_with("unix sockets lie below it"));
+  CHECK(refusal("[runtime]\nstate_root = \"/run/a, b\"\n").ends_with("must not contain a comma"));
   CHECK(refusal("[agent.kata]\ndial_timeout = 0\n").ends_with("from 1 to 3600 seconds"));
 }
 

@@ -11,7 +11,8 @@ namespace {
 
 constexpr int64_t kMaxVcpus = 240;
 /// Below, a kernel with its initramfs does not come up.
-constexpr int64_t kMinMemoryMib = 64;
+/// With less the kernel has no room to unpack its initramfs and a container.
+constexpr int64_t kMinMemoryMib = 128;
 constexpr int64_t kMaxMemoryMib = int64_t{16} * 1024 * 1024;
 constexpr int64_t kMaxDialTimeoutSeconds = 3600;
 /// What is left of sun_path's 107 characters beside "/<16 hex digits>/<longest socket name>".
@@ -105,6 +106,9 @@ Result<std::filesystem::path> expect_state_root(const Value& value) {
     return fail(Code::kInvalidArgument,
                 "has {} characters, must have at most {}: unix sockets lie below it",
                 path.native().size(), kMaxStateRootBytes);
+  // The share lies below it, and virtiofsd has no way to escape one in its options.
+  if (path.native().find(',') != std::string::npos)
+    return fail(Code::kInvalidArgument, "is '{}', must not contain a comma", path.native());
   return path;
 }
 

@@ -272,7 +272,7 @@ Async<void> PodVm::stop() {
   };
   if (vm_) note(co_await vm_->stop());
   if (share_) {
-    note(co_await share_->stop());
+    note(co_await share_->stop(/*was_used=*/vm_ != nullptr));
     co_await share_gone_.wait();  // watch_share() still uses it
   }
   share_.reset();

@@ -27,8 +27,9 @@ class Share {
   /// Completes when the server has ended, with why ("exited with status 1: <its last output>").
   virtual Async<std::string> wait_exit() = 0;
 
-  /// Ends the server; completes when it has gone. Call it after the VM has ended. Safe to repeat.
-  virtual Async<void> stop() = 0;
+  /// Ends the server; completes when it has gone. Call it after the VM has ended. `was_used`: a VM
+  /// had connected, whose end is then the server's own: it is given time for it. Safe to repeat.
+  virtual Async<void> stop(bool was_used) = 0;
 };
 
 struct VirtiofsdOptions {

@@ -83,22 +83,28 @@ class Virtiofsd : public Share {
     co_return fmt::format("{}: {}", sys::describe(*waited), process_->output());
   }
 
-  Async<void> stop() override {
+  Async<void> stop(bool was_used) override {
     if (!process_ || process_->has_ended()) co_return Status{};
-    using namespace asio::experimental::awaitable_operators;
-    asio::steady_timer grace(executor_, kExitGrace);
-    auto ended = process_->wait();
-    auto finished = co_await (std::move(ended) || grace.async_wait(asio::use_awaitable));
-    if (finished.index() == 1) {
+    if (was_used) {
+      const bool ended = co_await ends_by_itself();
+      if (ended) co_return Status{};
       log::warning("virtiofsd did not end with its VM and is killed");
-      KATA_CO_CHECK(process_->kill(SIGKILL));
-      auto reaped = co_await process_->wait();
-      if (!reaped) co_return std::unexpected(reaped.error());
     }
+    KATA_CO_CHECK(process_->kill(SIGKILL));
+    auto reaped = co_await process_->wait();
+    if (!reaped) co_return std::unexpected(reaped.error());
     co_return Status{};
   }
 
  private:
+  asio::awaitable<bool> ends_by_itself() {
+    using namespace asio::experimental::awaitable_operators;
+    asio::steady_timer grace(executor_, kExitGrace);
+    auto ended = process_->wait();
+    auto finished = co_await (std::move(ended) || grace.async_wait(asio::use_awaitable));
+    co_return finished.index() == 0;
+  }
+
   asio::any_io_executor executor_;
   std::filesystem::path root_;
   std::filesystem::path socket_;

@@ -125,7 +125,7 @@ class FakeShare : public storage::Share {
   const std::filesystem::path& root() const override { return root_; }
   const sys::ProcessIdentity& server() const override { return none_; }
   Async<std::string> wait_exit() override { co_return co_await script_.share_end->wait(); }
-  Async<void> stop() override {
+  Async<void> stop(bool) override {
     script_.share_end->set("exited");
     co_return Status{};
   }
