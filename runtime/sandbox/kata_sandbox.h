@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "runtime/sandbox/container.h"
 #include "runtime/sandbox/parts.h"
@@ -17,41 +18,66 @@ namespace kata::sandbox {
 class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSandbox> {
  public:
   KataSandbox(asio::any_io_executor executor, SandboxOptions options, Parts parts,
-              ExitHandler on_exit);
+              ExitHandler on_exit, OomHandler on_oom);
 
   Async<uint32_t> create(CreateContainer request) override;
+  Async<void> exec(ExecProcess request) override;
   Async<uint32_t> start(const std::string& id, const std::string& exec_id) override;
   Result<ProcessState> state(const std::string& id, const std::string& exec_id) const override;
   Async<void> kill(const std::string& id, const std::string& exec_id, uint32_t signal,
                    bool all) override;
   Async<ProcessExit> wait(const std::string& id, const std::string& exec_id) override;
   Async<RemovedProcess> remove(const std::string& id, const std::string& exec_id) override;
-  Async<std::vector<uint32_t>> pids(const std::string& id) override;
   Status close_stdin(const std::string& id, const std::string& exec_id) override;
+  Async<void> resize(const std::string& id, const std::string& exec_id, uint32_t columns,
+                     uint32_t rows) override;
+  Async<std::vector<ContainerProcess>> pids(const std::string& id) override;
+  Async<void> pause(const std::string& id) override;
+  Async<void> resume(const std::string& id) override;
+  Async<void> update(const std::string& id, const std::string& resources_json) override;
+  Async<std::string> metrics(const std::string& id) override;
   bool has_containers() const override { return !containers_.empty(); }
   Async<void> shutdown() override;
 
  private:
   using ContainerPtr = std::shared_ptr<Container>;
+  using ProcessPtr = std::shared_ptr<Process>;
 
-  Result<ContainerPtr> find(const std::string& id, const std::string& exec_id) const;
+  Result<ContainerPtr> find(const std::string& id) const;
+  /// Unavailable: it has ended, or there is none.
+  Result<std::shared_ptr<PodVm>> running_vm() const;
   Async<void> ensure_booted(const std::string& hostname);
   Async<void> build(ContainerPtr container, std::vector<RootfsMount> rootfs);
   Async<void> build_in_guest(ContainerPtr container, const std::string& spec_json,
                              const std::string& guest_rootfs);
-  Async<void> connect_stdio(ContainerPtr container, agent_client::StdioPorts ports);
   Async<void> discard(ContainerPtr container);
-  asio::awaitable<void> watch_exit(ContainerPtr container);
-  asio::awaitable<void> drain(ContainerPtr container);
   asio::awaitable<void> watch_vm(std::shared_ptr<PodVm> vm);
-  void record_exit(const ContainerPtr& container, ProcessExit exit);
-  asio::awaitable<void> report_exit(ContainerPtr container);
-  bool vm_runs() const { return vm_ && !vm_->gone().is_set(); }
+
+  // kata_sandbox_processes.cc
+  Result<ProcessPtr> find_process(const std::string& id, const std::string& exec_id) const;
+  Status check_exec(const Container& container) const;
+  Async<void> start_init(ProcessPtr process);
+  Async<void> start_exec(ProcessPtr process);
+  Async<void> build_exec(ProcessPtr process);
+  asio::awaitable<void> forget_exec(ProcessPtr process);
+  Async<void> connect_stdio(ProcessPtr process, agent_client::StdioPorts ports);
+  asio::awaitable<void> watch_exit(ProcessPtr process);
+  asio::awaitable<void> await_execs(std::string container_id);
+  asio::awaitable<void> drain(ProcessPtr process, std::chrono::seconds limit);
+  void end_all_processes(Container& container);
+  void record_exit(const ProcessPtr& process, ProcessExit exit);
+  asio::awaitable<void> report_exit(ProcessPtr process);
+  Async<void> discard_exec(ProcessPtr process);
+
+  // kata_sandbox_resources.cc
+  Status check_runs(const Container& container, std::string_view what) const;
+  asio::awaitable<void> watch_oom(ProcessPtr init);
 
   asio::any_io_executor executor_;
   SandboxOptions options_;
   Parts parts_;
   ExitHandler on_exit_;
+  OomHandler on_oom_;
   std::map<std::string, ContainerPtr> containers_;
   std::shared_ptr<PodVm> booting_vm_;
   std::shared_ptr<PodVm> vm_;
@@ -59,5 +85,9 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   uint32_t vm_pid_ = 0;
   bool stopping_ = false;
 };
+
+/// Whether a call to the agent failed because its VM has ended. The connection breaks some moments
+/// before QEMU's end is known.
+asio::awaitable<bool> is_end_of_vm(std::shared_ptr<PodVm> vm, Error error);
 
 }  // namespace kata::sandbox

@@ -69,10 +69,10 @@ Parts make_parts(asio::any_io_executor executor, const config::Config& config) {
 }
 
 std::shared_ptr<Sandbox> make_sandbox(asio::any_io_executor executor, SandboxOptions options,
-                                      ExitHandler on_exit) {
+                                      ExitHandler on_exit, OomHandler on_oom) {
   Parts parts = make_parts(executor, options.config);
   return std::make_shared<KataSandbox>(std::move(executor), std::move(options), std::move(parts),
-                                       std::move(on_exit));
+                                       std::move(on_exit), std::move(on_oom));
 }
 
 }  // namespace kata::sandbox

@@ -39,6 +39,14 @@ struct CreateContainer {
   std::unique_ptr<ProcessIo> io;
 };
 
+struct ExecProcess {
+  std::string container_id;
+  std::string exec_id;
+  /// The object `process` of the OCI runtime-spec, JSON.
+  std::string spec_json;
+  std::unique_ptr<ProcessIo> io;
+};
+
 enum class ProcessStatus { kCreated, kRunning, kStopped, kPaused, kUnknown };
 
 struct ProcessExit {
@@ -48,10 +56,17 @@ struct ProcessExit {
 
 struct ProcessState {
   ProcessStatus status = ProcessStatus::kUnknown;
-  /// On the host: the VM's QEMU.
+  /// Of an init: the VM's QEMU on the host. Of an exec: in the guest, 0 before its start.
   uint32_t pid = 0;
   std::filesystem::path bundle;
   ProcessExit exit;  // valid when kStopped
+};
+
+struct ContainerProcess {
+  /// In the guest's root pid namespace.
+  uint32_t pid = 0;
+  /// Of an exec's first process; empty for all others.
+  std::string exec_id;
 };
 
 struct RemovedProcess {
@@ -64,12 +79,18 @@ struct RemovedProcess {
 using ExitHandler = std::function<void(const std::string& container_id, const std::string& exec_id,
                                        uint32_t pid, const ProcessExit& exit)>;
 
+/// Told when the OOM killer of the guest has ended processes of the container.
+using OomHandler = std::function<void(const std::string& container_id)>;
+
 class Sandbox {
  public:
   virtual ~Sandbox() = default;
 
   /// Boots the VM if this is the first container; answers the host pid.
   virtual Async<uint32_t> create(CreateContainer request) = 0;
+  /// Adds a process to a container; the guest hears of it when it is started.
+  virtual Async<void> exec(ExecProcess request) = 0;
+  /// An empty exec_id is the container's init, here and below. Answers the pid that state() shows.
   virtual Async<uint32_t> start(const std::string& id, const std::string& exec_id) = 0;
   virtual Result<ProcessState> state(const std::string& id, const std::string& exec_id) const = 0;
   virtual Async<void> kill(const std::string& id, const std::string& exec_id, uint32_t signal,
@@ -77,9 +98,18 @@ class Sandbox {
   virtual Async<ProcessExit> wait(const std::string& id, const std::string& exec_id) = 0;
   /// Forgets the process; for an init removes the container. FailedPrecondition while it runs.
   virtual Async<RemovedProcess> remove(const std::string& id, const std::string& exec_id) = 0;
-  /// Guest pids of every process of the container.
-  virtual Async<std::vector<uint32_t>> pids(const std::string& id) = 0;
+  virtual Async<std::vector<ContainerProcess>> pids(const std::string& id) = 0;
   virtual Status close_stdin(const std::string& id, const std::string& exec_id) = 0;
+  /// In characters. Before the start of an exec it is the size that its terminal will have.
+  virtual Async<void> resize(const std::string& id, const std::string& exec_id, uint32_t columns,
+                             uint32_t rows) = 0;
+
+  virtual Async<void> pause(const std::string& id) = 0;
+  virtual Async<void> resume(const std::string& id) = 0;
+  /// `resources_json`: the object `linux.resources` of the OCI runtime-spec.
+  virtual Async<void> update(const std::string& id, const std::string& resources_json) = 0;
+  /// An encoded message io.containerd.cgroups.v2.Metrics.
+  virtual Async<std::string> metrics(const std::string& id) = 0;
 
   virtual bool has_containers() const = 0;
   /// Ends the VM and removes everything the sandbox made on the host. Safe to repeat.
@@ -96,6 +126,6 @@ struct SandboxOptions {
 /// The real one (QEMU, virtiofsd, agent). It is kept alive by its own coroutines, too: end it with
 /// shutdown().
 std::shared_ptr<Sandbox> make_sandbox(asio::any_io_executor executor, SandboxOptions options,
-                                      ExitHandler on_exit);
+                                      ExitHandler on_exit, OomHandler on_oom);
 
 }  // namespace kata::sandbox

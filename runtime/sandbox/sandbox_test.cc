@@ -1,24 +1,17 @@
 #include <csignal>
-#include <fstream>
-#include <functional>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <catch2/catch.hpp>
 #include <dirent.h>
 #include <fcntl.h>
 
-#include "runtime/sandbox/kata_sandbox.h"
-#include "tests/fakes/fake_pod.h"
+#include "runtime/sandbox/test_pod.h"
 
 namespace kata::sandbox {
 namespace {
 
 namespace fs = std::filesystem;
 using fakes::Step;
-
-constexpr const char* kConfigJson = R"({"ociVersion": "1.0.2",
-  "process": {"args": ["true"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
-  "root": {"path": "rootfs"}, "hostname": "pod", "linux": {}})";
 
 int open_descriptors() {
   int count = 0;
@@ -27,70 +20,6 @@ int open_descriptors() {
   closedir(directory);
   return count;
 }
-
-/// A sandbox of fakes and the loop that runs it.
-struct Pod {
-  Pod() : script(loop.get_executor()) {
-    char name[] = "/tmp/kata-sandbox-test-XXXXXX";
-    root = mkdtemp(name);
-    fs::create_directories(root / "bundle");
-    std::ofstream(root / "bundle/config.json") << kConfigJson;
-    SandboxOptions options;
-    options.id = "pod";
-    options.nspace = "test";
-    options.run_dir_key = "key";
-    options.config.runtime.state_root = root / "run";
-    options.config.agent.dial_timeout = std::chrono::seconds(1);
-    script.run_dir = root / "run/key";
-    sandbox = std::make_shared<KataSandbox>(
-        loop.get_executor(), options, fakes::make_parts(script),
-        [this](const std::string& id, const std::string&, uint32_t, const ProcessExit& exit) {
-          events.push_back(fmt::format("exit {} {}", id, exit.status));
-        });
-  }
-  ~Pod() {
-    // The coroutines that wait for the VM end with it, before the script that they use.
-    sandbox.reset();
-    settle();
-    fs::remove_all(root);
-  }
-
-  /// Runs one call, and whatever it sets off, until nothing is ready.
-  template <typename T>
-  Result<T> run(Async<T> call) {
-    std::optional<Result<T>> answer;
-    asio::co_spawn(loop, std::move(call), [&answer](std::exception_ptr error, Result<T> result) {
-      if (error) std::rethrow_exception(error);
-      answer = std::move(result);
-    });
-    loop.restart();
-    while (!answer && loop.run_one_for(std::chrono::seconds(10)) > 0) {
-    }
-    REQUIRE(answer.has_value());
-    settle();
-    return *answer;
-  }
-  void settle() {
-    loop.restart();
-    while (loop.poll() > 0) {
-    }
-  }
-
-  CreateContainer request(const std::string& id) {
-    CreateContainer create;
-    create.id = id;
-    create.bundle = root / "bundle";
-    create.io = std::make_unique<fakes::FakeIo>();
-    return create;
-  }
-  Result<uint32_t> create(const std::string& id) { return run(sandbox->create(request(id))); }
-
-  asio::io_context loop;
-  fs::path root;
-  fakes::Script script;
-  std::vector<std::string> events;
-  std::shared_ptr<KataSandbox> sandbox;
-};
 
 TEST_CASE("a container's life, and the VM outlives it") {
   Pod pod;
@@ -262,7 +191,8 @@ TEST_CASE("when QEMU ends every container exits with 137 and calls fail with a r
   pod.settle();
   CHECK(pod.events == std::vector<std::string>{"exit a 137"});
   CHECK(pod.sandbox->state("a", "")->exit.status == 137);
-  CHECK(pod.run(pod.sandbox->pids("a")).error().code() == Code::kUnavailable);
+  CHECK(pod.run(pod.sandbox->pids("a"))->empty());
+  CHECK(pod.run(pod.sandbox->metrics("a")).error().code() == Code::kUnavailable);
   CHECK(pod.run(pod.sandbox->remove("a", ""))->exit.status == 137);
   REQUIRE(pod.run(pod.sandbox->shutdown()));
   CHECK(pod.script.nothing_left());

@@ -55,7 +55,8 @@ PodServer::PodServer(PodServerOptions options)
       sandbox_(sandbox::make_sandbox(
           context_.get_executor(), options_.sandbox,
           [this](const std::string& id, const std::string& exec_id, uint32_t pid,
-                 const sandbox::ProcessExit& exit) { service_.on_exit(id, exec_id, pid, exit); })),
+                 const sandbox::ProcessExit& exit) { service_.on_exit(id, exec_id, pid, exit); },
+          [this](const std::string& id) { service_.on_oom(id); })),
       service_(
           *sandbox_, publisher_,
           [this](const io::StdioConfig& stdio) {

@@ -12,6 +12,11 @@ inline constexpr const char* kTopicCreate = "/tasks/create";
 inline constexpr const char* kTopicStart = "/tasks/start";
 inline constexpr const char* kTopicExit = "/tasks/exit";
 inline constexpr const char* kTopicDelete = "/tasks/delete";
+inline constexpr const char* kTopicExecAdded = "/tasks/exec-added";
+inline constexpr const char* kTopicExecStarted = "/tasks/exec-started";
+inline constexpr const char* kTopicPaused = "/tasks/paused";
+inline constexpr const char* kTopicResumed = "/tasks/resumed";
+inline constexpr const char* kTopicOom = "/tasks/oom";
 
 class EventSink {
  public:

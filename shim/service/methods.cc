@@ -36,12 +36,13 @@ void TaskService::add_to(ttrpc::Server& server, const std::string& service_name)
   add("Wait", &TaskService::wait);
   add("Connect", &TaskService::connect);
   add("Shutdown", &TaskService::shutdown);
-  for (const char* name :
-       {"Pause", "Resume", "Checkpoint", "Exec", "ResizePty", "Update", "Stats"}) {
-    server.add_method(service_name, name, [name](std::string) -> Async<std::string> {
-      co_return fail(Code::kUnimplemented, "{} is not implemented by the kata shim", name);
-    });
-  }
+  add("Exec", &TaskService::exec);
+  add("ResizePty", &TaskService::resize_pty);
+  add("Pause", &TaskService::pause);
+  add("Resume", &TaskService::resume);
+  add("Update", &TaskService::update);
+  add("Stats", &TaskService::stats);
+  add("Checkpoint", &TaskService::checkpoint);
 }
 
 }  // namespace kata::service

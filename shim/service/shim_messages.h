@@ -14,6 +14,9 @@ namespace kata::service {
 std::string encode_delete_response(uint32_t pid, uint32_t exit_status,
                                    std::chrono::system_clock::time_point exited_at);
 
+/// The encoding of google.protobuf.Empty.
+inline const std::string kEmptyMessage;
+
 inline constexpr const char* kTaskServiceV2 = "containerd.task.v2.Task";
 
 /// containerd.task.v2.ShutdownRequest that does not ask whether containers are left.

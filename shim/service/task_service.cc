@@ -13,9 +13,6 @@ namespace kata::service {
 namespace {
 
 constexpr uint32_t kHighestSignal = 64;
-// The encoding of google.protobuf.Empty.
-const std::string kEmpty;
-
 containerd::v1::types::Status status_of(sandbox::ProcessStatus status) {
   switch (status) {
     case sandbox::ProcessStatus::kCreated:
@@ -120,10 +117,7 @@ Async<api::StartResponse> TaskService::start(api::StartRequest request) {
   KATA_CO_CHECK(find(request.id()));
   EventDue due(*this, request.id());
   KATA_CO_TRY(uint32_t pid, co_await sandbox_.start(request.id(), request.exec_id()));
-  containerd::events::TaskStart event;
-  event.set_container_id(request.id());
-  event.set_pid(pid);
-  events_.publish(events::kTopicStart, event);
+  publish_start(request, pid);
   api::StartResponse response;
   response.set_pid(pid);
   co_return response;
@@ -137,8 +131,11 @@ Async<api::DeleteResponse> TaskService::remove(api::DeleteRequest request) {
   response.set_pid(removed.pid);
   response.set_exit_status(removed.exit.status);
   events::set_timestamp(*response.mutable_exited_at(), removed.exit.at);
-  if (!request.exec_id().empty()) co_return response;
-
+  if (!request.exec_id().empty()) {
+    // Its container may have gone meanwhile. Clients expect no event.
+    if (auto container = find(request.id())) (*container)->execs.erase(request.exec_id());
+    co_return response;
+  }
   containers_->erase(request.id());
   containerd::events::TaskDelete event;
   event.set_container_id(request.id());
@@ -162,7 +159,7 @@ Async<std::string> TaskService::kill(api::KillRequest request) {
   if (!killed && has_stopped(request.id(), request.exec_id()))
     co_return fail(Code::kNotFound, "process already finished");
   KATA_CO_CHECK(killed);
-  co_return kEmpty;
+  co_return kEmptyMessage;
 }
 
 Async<api::WaitResponse> TaskService::wait(api::WaitRequest request) {
@@ -178,33 +175,23 @@ Async<api::StateResponse> TaskService::state(api::StateRequest request) {
   KATA_CO_TRY(Container * container, find(request.id()));
   KATA_CO_TRY(sandbox::ProcessState state, sandbox_.state(request.id(), request.exec_id()));
   api::StateResponse response;
+  const io::StdioConfig* stdio = &container->stdio;
+  if (auto exec = container->execs.find(request.exec_id()); exec != container->execs.end())
+    stdio = &exec->second;
   response.set_id(request.exec_id().empty() ? request.id() : request.exec_id());
+  response.set_exec_id(request.exec_id());
   response.set_bundle(state.bundle.native());
   response.set_pid(state.pid);
   response.set_status(status_of(state.status));
-  response.set_stdin(container->stdio.in);
-  response.set_stdout(container->stdio.out);
-  response.set_stderr(container->stdio.err);
-  response.set_terminal(container->stdio.terminal);
+  response.set_stdin(stdio->in);
+  response.set_stdout(stdio->out);
+  response.set_stderr(stdio->err);
+  response.set_terminal(stdio->terminal);
   if (state.status == sandbox::ProcessStatus::kStopped) {
     response.set_exit_status(state.exit.status);
     events::set_timestamp(*response.mutable_exited_at(), state.exit.at);
   }
   co_return response;
-}
-
-Async<api::PidsResponse> TaskService::pids(api::PidsRequest request) {
-  KATA_CO_CHECK(find(request.id()));
-  KATA_CO_TRY(std::vector<uint32_t> pids, co_await sandbox_.pids(request.id()));
-  api::PidsResponse response;
-  for (uint32_t pid : pids) response.add_processes()->set_pid(pid);
-  co_return response;
-}
-
-Async<std::string> TaskService::close_io(api::CloseIORequest request) {
-  KATA_CO_CHECK(find(request.id()));
-  if (request.stdin()) KATA_CO_CHECK(sandbox_.close_stdin(request.id(), request.exec_id()));
-  co_return kEmpty;
 }
 
 Async<api::ConnectResponse> TaskService::connect(api::ConnectRequest request) {
@@ -219,7 +206,7 @@ Async<std::string> TaskService::shutdown(api::ShutdownRequest request) {
   // One shim serves a whole pod, and containerd sends this after each of its containers.
   bool in_use = !containers_->empty() || sandbox_.has_containers();
   if (!in_use || request.now()) co_await shut_down_();
-  co_return kEmpty;
+  co_return kEmptyMessage;
 }
 
 void TaskService::on_exit(const std::string& container_id, const std::string& exec_id, uint32_t pid,
@@ -259,6 +246,21 @@ void TaskService::publish_create(const api::CreateTaskRequest& request, uint32_t
   event.set_checkpoint(request.checkpoint());
   event.set_pid(pid);
   events_.publish(events::kTopicCreate, event);
+}
+
+void TaskService::publish_start(const api::StartRequest& request, uint32_t pid) {
+  if (request.exec_id().empty()) {
+    containerd::events::TaskStart event;
+    event.set_container_id(request.id());
+    event.set_pid(pid);
+    events_.publish(events::kTopicStart, event);
+    return;
+  }
+  containerd::events::TaskExecStarted event;
+  event.set_container_id(request.id());
+  event.set_exec_id(request.exec_id());
+  event.set_pid(pid);
+  events_.publish(events::kTopicExecStarted, event);
 }
 
 void TaskService::publish_exit(const std::string& container_id, const Exit& exit) {

@@ -32,7 +32,7 @@ using ShutdownHandler = std::function<asio::awaitable<void>()>;
 ///
 /// Events of a container come in the order create, start, exit, delete, whatever the order in which
 /// the sandbox learns of them: an exit that arrives while create() or start() is under way waits
-/// until their event has been queued.
+/// until their event has been queued. Of an exec: exec-added, exec-started, exit.
 ///
 /// Used on the sandbox's executor. `sandbox` and `events` are borrowed and outlive it; it outlives
 /// every call of the server that it was added to.
@@ -48,6 +48,8 @@ class TaskService {
   /// The sandbox's ExitHandler.
   void on_exit(const std::string& container_id, const std::string& exec_id, uint32_t pid,
                const sandbox::ProcessExit& exit);
+  /// The sandbox's OomHandler.
+  void on_oom(const std::string& container_id);
 
  private:
   struct Exit {
@@ -57,6 +59,7 @@ class TaskService {
   };
   struct Container {
     io::StdioConfig stdio;
+    std::map<std::string, io::StdioConfig> execs;
     /// Requests under way whose event must come before any exit.
     int events_due = 0;
     std::vector<Exit> held_exits;
@@ -64,6 +67,7 @@ class TaskService {
   class EventDue;
 
   Async<api::CreateTaskResponse> create(api::CreateTaskRequest request);
+  Async<std::string> exec(api::ExecProcessRequest request);
   Async<api::StartResponse> start(api::StartRequest request);
   Async<api::DeleteResponse> remove(api::DeleteRequest request);
   Async<std::string> kill(api::KillRequest request);
@@ -71,6 +75,12 @@ class TaskService {
   Async<api::StateResponse> state(api::StateRequest request);
   Async<api::PidsResponse> pids(api::PidsRequest request);
   Async<std::string> close_io(api::CloseIORequest request);
+  Async<std::string> resize_pty(api::ResizePtyRequest request);
+  Async<std::string> pause(api::PauseRequest request);
+  Async<std::string> resume(api::ResumeRequest request);
+  Async<std::string> update(api::UpdateTaskRequest request);
+  Async<api::StatsResponse> stats(api::StatsRequest request);
+  Async<std::string> checkpoint(api::CheckpointTaskRequest request);
   Async<api::ConnectResponse> connect(api::ConnectRequest request);
   Async<std::string> shutdown(api::ShutdownRequest request);
 
@@ -79,6 +89,7 @@ class TaskService {
   Result<Container*> find(const std::string& id);
   bool has_stopped(const std::string& id, const std::string& exec_id) const;
   void publish_create(const api::CreateTaskRequest& request, uint32_t pid);
+  void publish_start(const api::StartRequest& request, uint32_t pid);
   void publish_exit(const std::string& container_id, const Exit& exit);
 
   sandbox::Sandbox& sandbox_;

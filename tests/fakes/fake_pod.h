@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <sys/socket.h>
 
 #include "common/agent_protocol.h"
@@ -33,6 +34,7 @@ enum class Step {
   kCreateContainer,
   kDialStdio,
   kStart,
+  kCreateExec,
 };
 
 /// What the test scripts and counts. Outlives the parts.
@@ -47,6 +49,9 @@ struct Script {
   int vms = 0;
   int storages = 0;
   std::set<std::string> guest_containers;
+  std::set<std::string> guest_execs;
+  std::vector<std::string> calls;
+  uint64_t oom_kills = 0;
   std::map<std::string, sys::Promise<Result<agent_client::ProcessExit>>> exits;
   std::set<std::string> ends_at_start;  // containers whose process ends as soon as it is started
   std::unique_ptr<sys::Promise<std::string>> vm_end;
@@ -218,29 +223,52 @@ class FakeAgent : public agent_client::Agent {
     script_.exits.insert_or_assign(
         id, sys::Promise<Result<agent_client::ProcessExit>>(script_.executor));
     agent_client::CreatedProcess created;
+    created.guest_pid = kInitPid;
     created.ports.out = wanted.out ? 5000 : 0;
     co_return created;
   }
-  Async<agent_client::CreatedProcess> create_exec(const std::string&, const std::string&,
+  static constexpr uint32_t kInitPid = 7;
+  static constexpr uint32_t kExecPid = 42;
+
+  Async<agent_client::CreatedProcess> create_exec(const std::string&, const std::string& exec_id,
                                                   const std::string&,
-                                                  agent_client::StdioWanted) override {
-    co_return fail(Code::kUnimplemented, "the fake agent has no execs");
+                                                  agent_client::StdioWanted wanted) override {
+    KATA_CO_CHECK(script_.at(Step::kCreateExec));
+    script_.guest_execs.insert(exec_id);
+    script_.exits.insert_or_assign(
+        exec_id, sys::Promise<Result<agent_client::ProcessExit>>(script_.executor));
+    agent_client::CreatedProcess created;
+    created.guest_pid = kExecPid;
+    created.ports.out = wanted.out ? 5001 : 0;
+    co_return created;
   }
-  Async<void> delete_exec(const std::string&, const std::string&) override { co_return Status{}; }
-  Async<void> resize_terminal(const std::string&, const std::string&,
-                              agent_client::TerminalSize) override {
+  Async<void> delete_exec(const std::string&, const std::string& exec_id) override {
+    script_.guest_execs.erase(exec_id);
     co_return Status{};
   }
-  Async<void> pause_container(const std::string&) override { co_return Status{}; }
-  Async<void> resume_container(const std::string&) override { co_return Status{}; }
+  Async<void> resize_terminal(const std::string&, const std::string& exec_id,
+                              agent_client::TerminalSize size) override {
+    script_.calls.push_back(fmt::format("resize {} {}x{}", exec_id, size.columns, size.rows));
+    co_return Status{};
+  }
+  Async<void> pause_container(const std::string& id) override {
+    script_.calls.push_back("pause " + id);
+    co_return Status{};
+  }
+  Async<void> resume_container(const std::string& id) override {
+    script_.calls.push_back("resume " + id);
+    co_return Status{};
+  }
   Async<void> update_container(const std::string&, const std::string&) override {
     co_return Status{};
   }
   Async<std::string> metrics(const std::string&) override { co_return std::string(); }
-  Async<uint64_t> wait_oom(const std::string&, uint64_t) override {
+  Async<uint64_t> wait_oom(const std::string&, uint64_t seen) override {
+    if (seen < script_.oom_kills) co_return script_.oom_kills;
     co_return fail(Code::kNotFound, "deleted");
   }
-  Async<void> start_process(const std::string& id, const std::string&) override {
+  Async<void> start_process(const std::string& container_id, const std::string& exec_id) override {
+    const std::string id = exec_id.empty() ? container_id : exec_id;
     KATA_CO_CHECK(script_.at(Step::kStart));
     if (script_.ends_at_start.contains(id)) {
       script_.end_process(id, 7);
@@ -250,16 +278,18 @@ class FakeAgent : public agent_client::Agent {
     }
     co_return Status{};
   }
-  Async<void> signal(const std::string& id, const std::string&, uint32_t number, bool) override {
-    script_.end_process(id, 128 + number);
+  Async<void> signal(const std::string& id, const std::string& exec_id, uint32_t number,
+                     bool) override {
+    script_.end_process(exec_id.empty() ? id : exec_id, 128 + number);
     co_return Status{};
   }
-  Async<agent_client::ProcessExit> wait(const std::string& id, const std::string&) override {
-    auto promise = script_.exits.at(id);
+  Async<agent_client::ProcessExit> wait(const std::string& id,
+                                        const std::string& exec_id) override {
+    auto promise = script_.exits.at(exec_id.empty() ? id : exec_id);
     co_return co_await promise.wait();
   }
   Async<std::vector<uint32_t>> list_processes(const std::string&) override {
-    std::vector<uint32_t> pids{77};
+    std::vector<uint32_t> pids{kInitPid, kExecPid};
     co_return pids;
   }
   Async<void> delete_container(const std::string& id) override {

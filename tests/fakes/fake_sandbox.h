@@ -17,6 +17,10 @@ namespace kata::fakes {
 /// test can let things happen meanwhile.
 class FakeSandbox : public sandbox::Sandbox {
  public:
+  struct Exec {
+    sandbox::ProcessState state;
+    std::string spec_json;
+  };
   struct Container {
     explicit Container(const asio::any_io_executor& executor) : exited(executor) {}
     sandbox::ProcessState state;
@@ -24,6 +28,7 @@ class FakeSandbox : public sandbox::Sandbox {
     std::vector<sandbox::RootfsMount> rootfs;
     std::vector<uint32_t> signals;
     bool stdin_closed = false;
+    std::map<std::string, Exec> execs;
   };
 
   FakeSandbox(asio::any_io_executor executor, sandbox::ExitHandler on_exit)
@@ -35,8 +40,19 @@ class FakeSandbox : public sandbox::Sandbox {
   std::optional<Error> create_error;
   std::optional<Error> start_error;
   int shutdowns = 0;
+  std::vector<std::string> calls;
+  /// What the next of the noted calls answers.
+  std::optional<Error> call_error;
 
   static constexpr uint32_t kPid = 4711;
+  static constexpr uint32_t kExecPid = 99;
+
+  void end_exec(const std::string& id, const std::string& exec_id, uint32_t status) {
+    sandbox::ProcessState& exec = containers.at(id)->execs.at(exec_id).state;
+    exec.status = sandbox::ProcessStatus::kStopped;
+    exec.exit = {.status = status, .at = std::chrono::system_clock::now()};
+    on_exit_(id, exec_id, kExecPid, exec.exit);
+  }
 
   /// The container's process ends, and the handler is told.
   void end_process(const std::string& id, uint32_t status) {
@@ -59,7 +75,14 @@ class FakeSandbox : public sandbox::Sandbox {
     containers[request.id] = std::move(container);
     co_return kPid;
   }
-  Async<uint32_t> start(const std::string& id, const std::string&) override {
+  Async<uint32_t> start(const std::string& id, const std::string& exec_id) override {
+    if (!exec_id.empty()) {
+      if (start_error) co_return std::unexpected(*start_error);
+      sandbox::ProcessState& exec = containers.at(id)->execs.at(exec_id).state;
+      exec.status = sandbox::ProcessStatus::kRunning;
+      exec.pid = kExecPid;
+      co_return kExecPid;
+    }
     if (containers.at(id)->state.status != sandbox::ProcessStatus::kCreated)
       co_return fail(Code::kFailedPrecondition, "cannot start a running process");
     if (start_error) co_return std::unexpected(*start_error);
@@ -71,8 +94,11 @@ class FakeSandbox : public sandbox::Sandbox {
                                       const std::string& exec_id) const override {
     auto found = containers.find(id);
     if (found == containers.end()) return fail(Code::kNotFound, "no container {}", id);
-    if (!exec_id.empty()) return fail(Code::kNotFound, "process does not exist {}", exec_id);
-    return found->second->state;
+    if (exec_id.empty()) return found->second->state;
+    auto exec = found->second->execs.find(exec_id);
+    if (exec == found->second->execs.end())
+      return fail(Code::kNotFound, "process does not exist {}", exec_id);
+    return exec->second.state;
   }
   Async<void> kill(const std::string& id, const std::string& exec_id, uint32_t signal,
                    bool) override {
@@ -93,12 +119,39 @@ class FakeSandbox : public sandbox::Sandbox {
     KATA_CO_TRY(sandbox::ProcessState current, state(id, exec_id));
     if (current.status == sandbox::ProcessStatus::kRunning)
       co_return fail(Code::kFailedPrecondition, "cannot delete a running process");
-    containers.erase(id);
+    if (exec_id.empty())
+      containers.erase(id);
+    else
+      containers.at(id)->execs.erase(exec_id);
     co_return sandbox::RemovedProcess{.pid = current.pid, .exit = current.exit};
   }
-  Async<std::vector<uint32_t>> pids(const std::string&) override {
-    co_return std::vector<uint32_t>{2, 3, 5};
+  Async<std::vector<sandbox::ContainerProcess>> pids(const std::string&) override {
+    std::vector<sandbox::ContainerProcess> processes;
+    for (uint32_t pid : {2, 3, 5}) processes.push_back({.pid = pid, .exec_id = {}});
+    processes.back().exec_id = "e5";
+    co_return processes;
   }
+  Async<void> exec(sandbox::ExecProcess request) override {
+    KATA_CO_CHECK(state(request.container_id, ""));
+    Container& container = *containers.at(request.container_id);
+    auto [entry, is_new] = container.execs.try_emplace(request.exec_id, Exec{});
+    if (!is_new) co_return fail(Code::kAlreadyExists, "id {}: already exists", request.exec_id);
+    entry->second.spec_json = request.spec_json;
+    entry->second.state.status = sandbox::ProcessStatus::kCreated;
+    co_return Status{};
+  }
+  Async<void> resize(const std::string& id, const std::string& exec_id, uint32_t columns,
+                     uint32_t rows) override {
+    KATA_CO_CHECK(state(id, exec_id));
+    calls.push_back(fmt::format("resize {}x{}", columns, rows));
+    co_return Status{};
+  }
+  Async<void> pause(const std::string&) override { return note("pause"); }
+  Async<void> resume(const std::string&) override { return note("resume"); }
+  Async<void> update(const std::string&, const std::string& resources_json) override {
+    return note("update " + resources_json);
+  }
+  Async<std::string> metrics(const std::string&) override { co_return std::string("metrics"); }
   Status close_stdin(const std::string& id, const std::string& exec_id) override {
     KATA_CHECK(state(id, exec_id));
     containers.at(id)->stdin_closed = true;
@@ -114,6 +167,12 @@ class FakeSandbox : public sandbox::Sandbox {
   static constexpr uint32_t kEndsAndFails = 64;
 
  private:
+  Async<void> note(std::string call) {
+    calls.push_back(std::move(call));
+    if (call_error) co_return std::unexpected(*call_error);
+    co_return Status{};
+  }
+
   asio::any_io_executor executor_;
   sandbox::ExitHandler on_exit_;
 };

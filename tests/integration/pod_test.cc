@@ -101,7 +101,8 @@ class RealPod {
         loop.get_executor(), options,
         [this](const std::string& id, const std::string&, uint32_t, const ProcessExit& exit) {
           exits.push_back(fmt::format("{} {}", id, exit.status));
-        });
+        },
+        [](const std::string&) {});
   }
   ~RealPod() {
     auto stopped = run(sandbox->shutdown());

@@ -1,0 +1,90 @@
+// The part of KataSandbox that is about a container as a whole: what it uses and whether it may
+// run.
+#include <utility>
+
+#include "common/log/log.h"
+#include "runtime/sandbox/kata_sandbox.h"
+
+namespace kata::sandbox {
+
+Async<std::vector<ContainerProcess>> KataSandbox::pids(const std::string& id) {
+  auto self = shared_from_this();
+  KATA_CO_TRY(const ContainerPtr container, find(id));
+  std::vector<ContainerProcess> processes;
+  // As with runc, a container that has ended has no processes rather than an error.
+  if (container->init->exited.is_set()) co_return processes;
+  KATA_CO_TRY(auto vm, running_vm());
+  KATA_CO_TRY(const std::vector<uint32_t> pids, co_await vm->agent().list_processes(id));
+  for (uint32_t pid : pids) processes.push_back({.pid = pid, .exec_id = {}});
+  for (const auto& [exec_id, exec] : container->execs)
+    for (ContainerProcess& process : processes)
+      if (process.pid == exec->guest_pid && exec->runs()) process.exec_id = exec_id;
+  co_return processes;
+}
+
+Async<void> KataSandbox::pause(const std::string& id) {
+  auto self = shared_from_this();
+  KATA_CO_TRY(const ContainerPtr container, find(id));
+  KATA_CO_CHECK(check_runs(*container, "pause"));
+  if (container->paused)
+    co_return fail(Code::kFailedPrecondition, "cannot pause a paused container");
+  KATA_CO_TRY(auto vm, running_vm());
+  KATA_CO_CHECK(co_await vm->agent().pause_container(id));
+  container->paused = true;
+  co_return Status{};
+}
+
+Async<void> KataSandbox::resume(const std::string& id) {
+  auto self = shared_from_this();
+  KATA_CO_TRY(const ContainerPtr container, find(id));
+  KATA_CO_CHECK(check_runs(*container, "resume"));
+  if (!container->paused)
+    co_return fail(Code::kFailedPrecondition, "cannot resume a running process");
+  KATA_CO_TRY(auto vm, running_vm());
+  KATA_CO_CHECK(co_await vm->agent().resume_container(id));
+  container->paused = false;
+  co_return Status{};
+}
+
+Status KataSandbox::check_runs(const Container& container, std::string_view what) const {
+  if (container.init->exited.is_set())
+    return fail(Code::kFailedPrecondition, "cannot {} a stopped container", what);
+  if (!container.init->runs())
+    return fail(Code::kFailedPrecondition, "cannot {} a created container", what);
+  return {};
+}
+
+Async<void> KataSandbox::update(const std::string& id, const std::string& resources_json) {
+  auto self = shared_from_this();
+  KATA_CO_TRY(const ContainerPtr container, find(id));
+  if (container->init->exited.is_set())
+    co_return fail(Code::kFailedPrecondition, "cannot update a stopped container");
+  KATA_CO_TRY(auto vm, running_vm());
+  co_return co_await vm->agent().update_container(id, resources_json);
+}
+
+Async<std::string> KataSandbox::metrics(const std::string& id) {
+  auto self = shared_from_this();
+  KATA_CO_TRY(const ContainerPtr container, find(id));
+  KATA_CO_TRY(auto vm, running_vm());
+  co_return co_await vm->agent().metrics(id);
+}
+
+asio::awaitable<void> KataSandbox::watch_oom(ProcessPtr init) {
+  auto self = shared_from_this();
+  auto vm = vm_;
+  for (uint64_t seen = 0;;) {
+    auto kills = co_await vm->agent().wait_oom(init->container_id, seen);
+    // The container is deleted, or the VM has gone: others report that.
+    if (!kills) co_return;
+    // A guest that answers without news would keep us busy.
+    if (*kills <= seen) {
+      log::error("the agent reports OOM kills that are none", {{"container", init->container_id}});
+      co_return;
+    }
+    seen = *kills;
+    on_oom_(init->container_id);
+  }
+}
+
+}  // namespace kata::sandbox
