@@ -27,19 +27,36 @@ Result<UniqueFd> open_pidfd(pid_t pid) {
   return fd;
 }
 
-Result<uint64_t> process_start_time(pid_t pid) {
+namespace {
+
+/// A number of /proc/<pid>/stat, which proc(5) counts from 1. NotFound: no such process.
+Result<uint64_t> stat_field(pid_t pid, int field) {
   std::ifstream stat(fmt::format("/proc/{}/stat", pid));
   std::string line;
   if (!std::getline(stat, line, '\0') && line.empty())
     return fail(Code::kNotFound, "process {} does not exist", pid);
   // The command (field 2) may hold blanks and parentheses: fields count from the last ')'.
-  constexpr int kFieldsFromCommandToStartTime = 20;
+  constexpr int kCommandField = 2;
   size_t position = line.rfind(')');
-  for (int i = 0; i < kFieldsFromCommandToStartTime && position != std::string::npos; ++i)
+  for (int i = kCommandField; i < field && position != std::string::npos; ++i)
     position = line.find(' ', position + 1);
   if (position == std::string::npos)
-    return fail(Code::kInternal, "/proc/{}/stat has no start time: '{}'", pid, line);
+    return fail(Code::kInternal, "/proc/{}/stat has no field {}: '{}'", pid, field, line);
   return std::strtoull(line.c_str() + position + 1, nullptr, 10);
+}
+
+}  // namespace
+
+Result<uint64_t> process_start_time(pid_t pid) {
+  constexpr int kStartTimeField = 22;
+  return stat_field(pid, kStartTimeField);
+}
+
+bool is_exiting(pid_t pid) {
+  constexpr int kFlagsField = 9;
+  constexpr uint64_t kExiting = 0x4;  // PF_EXITING of include/linux/sched.h
+  auto flags = stat_field(pid, kFlagsField);
+  return !flags || (*flags & kExiting) != 0;
 }
 
 Result<UniqueFd> open_process(const ProcessIdentity& process) {

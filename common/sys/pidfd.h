@@ -24,6 +24,10 @@ Result<UniqueFd> open_pidfd(pid_t pid);
 /// Start time of a process that exists (a zombie does). NotFound otherwise.
 Result<uint64_t> process_start_time(pid_t pid);
 
+/// Whether it is on its way out, or gone: a process that ends closes its descriptors before its end
+/// can be waited for, so their other ends hear of it first.
+bool is_exiting(pid_t pid);
+
 /// A pidfd that certainly is of this process. NotFound: it has gone, or its pid is another's now.
 Result<UniqueFd> open_process(const ProcessIdentity& process);
 

@@ -20,6 +20,7 @@ ProcessStdio::ProcessStdio(const asio::any_io_executor& executor, std::string id
       wants_in_(bool(ends.in)),
       wants_out_(ends.out != nullptr),
       wants_err_(ends.err != nullptr),
+      terminal_(ends.terminal),
       ends_(std::move(ends)),
       ended_(executor),
       open_outputs_(std::make_shared<OpenOutputs>([executor, ended = ended_] {
@@ -57,6 +58,7 @@ std::shared_ptr<OutputCopy> ProcessStdio::attach_output(std::string name, Unique
 Async<void> ProcessStdio::drained() { return wait_for_end(attached_, ended_); }
 
 void ProcessStdio::close_stdin() {
+  if (terminal_) return;
   stdin_closed_ = true;
   if (in_) in_->release();
 }

@@ -17,6 +17,8 @@ struct ClientEnds {
   UniqueFd in;  // handle from find_fifo()
   std::unique_ptr<Sink> out;
   std::unique_ptr<Sink> err;
+  /// A terminal has no end of file that closing stdin could give it: it just stays quiet.
+  bool terminal = false;
 };
 
 /// Used and destroyed on `executor`. Destruction cancels.
@@ -42,6 +44,7 @@ class ProcessStdio : public sandbox::ProcessIo {
   const bool wants_in_;
   const bool wants_out_;
   const bool wants_err_;
+  const bool terminal_;
   bool attached_ = false;
   bool stdin_closed_ = false;
   ClientEnds ends_;  // until attach()

@@ -4,44 +4,63 @@
 #include <utility>
 
 #include "shim/io/fifo.h"
+#include "shim/io/file_sink.h"
+#include "shim/io/logger.h"
 #include "shim/io/process_stdio.h"
+#include "shim/io/uri.h"
 
 namespace kata::io {
 namespace {
 
-struct Uri {
-  std::string_view scheme;
-  std::string path;
+/// An output as the request names it; an empty path is not wanted.
+struct Output {
+  std::string_view stream;
+  StdioUri uri;
+
+  bool needs_logger() const { return uri.scheme == "binary" || uri.scheme == "binary-v2"; }
 };
 
-/// A plain path is a fifo's.
-Uri parse_uri(const std::string& text) {
-  constexpr std::string_view kSeparator = "://";
-  auto at = text.find(kSeparator);
-  if (text.starts_with('/') || at == std::string::npos) return {"fifo", text};
-  return {std::string_view(text).substr(0, at), text.substr(at + kSeparator.size())};
+struct Outputs {
+  Output out;
+  Output err;
+  /// Both name the same logger.
+  bool share_logger = false;
+};
+
+Result<Output> output_of(std::string_view stream, const std::string& text) {
+  auto uri = parse_stdio_uri(text);
+  if (!uri) return std::unexpected(uri.error().with_stage(stream));
+  return Output{.stream = stream, .uri = *std::move(uri)};
 }
 
-std::unexpected<Error> unsupported(std::string_view stream, const Uri& uri) {
-  if (uri.scheme == "file" || uri.scheme == "binary")
-    return fail(Code::kUnimplemented, "{} to {}:// is not supported; give a fifo's path", stream,
-                uri.scheme);
-  return fail(Code::kInvalidArgument, "{} has the unknown URI scheme {}; give a fifo's path",
-              stream, uri.scheme);
+Result<Outputs> outputs_of(const StdioConfig& config) {
+  Outputs outputs;
+  KATA_TRY(outputs.out, output_of("stdout", config.out));
+  KATA_TRY(outputs.err, output_of("stderr", config.terminal ? "" : config.err));
+  outputs.share_logger =
+      outputs.out.needs_logger() && outputs.err.needs_logger() && config.out == config.err;
+  return outputs;
 }
 
-Result<std::unique_ptr<Sink>> open_sink(std::string_view stream, const std::string& target) {
-  if (target.empty()) return std::unique_ptr<Sink>();
-  auto uri = parse_uri(target);
-  if (uri.scheme != "fifo") return unsupported(stream, uri);
-  auto fifo = find_fifo(uri.path);
-  if (!fifo) return std::unexpected(fifo.error().with_stage(stream));
-  return make_fifo_sink(*std::move(fifo));
+Result<std::unique_ptr<Sink>> sink_of(const StdioUri& uri) {
+  if (uri.path.empty()) return std::unique_ptr<Sink>();
+  if (uri.scheme == "file") return open_file_sink(uri.path);
+  if (uri.scheme != "fifo")
+    return fail(Code::kInvalidArgument,
+                "unknown URI scheme {}; give a fifo's path, file:// or binary://", uri.scheme);
+  KATA_TRY(auto fifo, find_fifo(uri.path));
+  return make_fifo_sink(std::move(fifo));
+}
+
+Result<std::unique_ptr<Sink>> open_sink(const Output& output) {
+  auto sink = sink_of(output.uri);
+  if (!sink) return std::unexpected(sink.error().with_stage(output.stream));
+  return sink;
 }
 
 Result<UniqueFd> open_source(const std::string& target) {
   if (target.empty()) return UniqueFd();
-  auto uri = parse_uri(target);
+  KATA_TRY(auto uri, parse_stdio_uri(target));
   if (uri.scheme != "fifo")
     return fail(Code::kInvalidArgument, "stdin cannot come from {}://; give a fifo's path",
                 uri.scheme);
@@ -50,16 +69,63 @@ Result<UniqueFd> open_source(const std::string& target) {
   return fifo;
 }
 
+/// Everything but loggers.
+Result<ClientEnds> open_ends(const StdioConfig& config, const Outputs& outputs) {
+  ClientEnds ends;
+  ends.terminal = config.terminal;
+  KATA_TRY(ends.in, open_source(config.in));
+  if (!outputs.out.needs_logger()) {
+    KATA_TRY(ends.out, open_sink(outputs.out));
+  }
+  if (!outputs.err.needs_logger()) {
+    KATA_TRY(ends.err, open_sink(outputs.err));
+  }
+  return ends;
+}
+
+LoggerOptions logger_options(const StdioConfig& config, const StdioUri& uri) {
+  return {.uri = uri,
+          // An exec's logger is told the exec's id, as under runc.
+          .container_id = config.id.substr(config.id.rfind('/') + 1),
+          .nspace = config.nspace};
+}
+
+Async<void> start_loggers(asio::any_io_executor executor, const StdioConfig& config,
+                          const Outputs& outputs, ClientEnds& ends) {
+  if (outputs.out.needs_logger()) {
+    LoggerOptions options = logger_options(config, outputs.out.uri);
+    options.wants_err = outputs.share_logger;
+    auto sinks = co_await start_logger(executor, options);
+    if (!sinks) co_return std::unexpected(sinks.error().with_stage("stdout"));
+    ends.out = std::move(sinks->out);
+    ends.err = outputs.share_logger ? std::move(sinks->err) : std::move(ends.err);
+  }
+  if (outputs.err.needs_logger() && !outputs.share_logger) {
+    LoggerOptions options = logger_options(config, outputs.err.uri);
+    options.wants_out = false;
+    auto sinks = co_await start_logger(executor, options);
+    if (!sinks) co_return std::unexpected(sinks.error().with_stage("stderr"));
+    ends.err = std::move(sinks->err);
+  }
+  co_return Status();
+}
+
 }  // namespace
+
+Async<std::unique_ptr<sandbox::ProcessIo>> open_stdio_and_loggers(asio::any_io_executor executor,
+                                                                  StdioConfig config) {
+  KATA_CO_TRY(Outputs outputs, outputs_of(config));
+  KATA_CO_TRY(ClientEnds ends, open_ends(config, outputs));
+  KATA_CO_CHECK(co_await start_loggers(executor, config, outputs, ends));
+  co_return std::make_unique<ProcessStdio>(executor, config.id, std::move(ends));
+}
 
 Result<std::unique_ptr<sandbox::ProcessIo>> open_stdio(asio::any_io_executor executor,
                                                        const StdioConfig& config) {
-  ClientEnds ends;
-  KATA_TRY(ends.in, open_source(config.in));
-  KATA_TRY(ends.out, open_sink("stdout", config.out));
-  if (!config.terminal) {
-    KATA_TRY(ends.err, open_sink("stderr", config.err));
-  }
+  KATA_TRY(Outputs outputs, outputs_of(config));
+  if (outputs.out.needs_logger() || outputs.err.needs_logger())
+    return fail(Code::kUnimplemented, "output to a logger (binary://) is not supported here");
+  KATA_TRY(ClientEnds ends, open_ends(config, outputs));
   return std::make_unique<ProcessStdio>(std::move(executor), config.id, std::move(ends));
 }
 

@@ -14,10 +14,12 @@ struct StdioConfig {
   std::string in;
   std::string out;
   std::string err;
-  /// The console carries both outputs: `err` does not count.
+  /// The console carries both outputs: `err` does not count, and closing stdin does nothing.
   bool terminal = false;
   /// For the log: the container's id, with the exec's behind a slash if it is one.
   std::string id = {};
+  /// containerd's namespace; for loggers, which are told the last part of `id` too.
+  std::string nspace = {};
 };
 
 /// Finds the client's ends; they are opened at attach(), never waiting for the client.
@@ -33,8 +35,16 @@ struct StdioConfig {
 /// The bytes move on the copier's thread (copier.h). The ProcessIo is used and destroyed on
 /// `executor`, whose context must outlive it.
 ///
+/// Each output is a fifo's path, fifo://, file:// (file_sink.h), binary:// or binary-v2:// (logger.h;
+/// one logger serves both outputs if they name the same URI). An output's end is the logger's end
+/// there, so that drained() means that the log is complete.
+///
 /// Errors: NotFound: no such fifo; InvalidArgument: not a fifo, an unknown URI scheme or one that
-/// standard input cannot have; Unimplemented: a scheme of containerd's that we do not serve yet.
+/// standard input cannot have; those of open_file_sink() and start_logger().
+Async<std::unique_ptr<sandbox::ProcessIo>> open_stdio_and_loggers(asio::any_io_executor executor,
+                                                                  StdioConfig config);
+
+/// The same for callers that cannot wait. Unimplemented: an output needs a logger.
 Result<std::unique_ptr<sandbox::ProcessIo>> open_stdio(asio::any_io_executor executor,
                                                        const StdioConfig& config);
 

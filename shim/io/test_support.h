@@ -189,6 +189,35 @@ class Sandbox {
     return *std::move(io);
   }
 
+  /// With loggers.
+  Result<std::unique_ptr<sandbox::ProcessIo>> start(const StdioConfig& config) {
+    return run(open_stdio_and_loggers(context_.get_executor(), config));
+  }
+
+  asio::any_io_executor executor() { return context_.get_executor(); }
+
+  template <typename T>
+  Result<T> run(Async<T> coroutine) {
+    Result<T> outcome = fail(Code::kDeadlineExceeded, "the coroutine did not complete");
+    bool done = false;
+    asio::co_spawn(context_, std::move(coroutine), [&](std::exception_ptr, Result<T> result) {
+      outcome = std::move(result);
+      done = true;
+    });
+    run_until([&] { return done; });
+    return outcome;
+  }
+
+  /// False: not within the deadline.
+  template <typename Condition>
+  bool run_until(Condition condition) {
+    auto deadline = std::chrono::steady_clock::now() + kDeadline;
+    context_.restart();
+    while (!condition() && context_.run_one_until(deadline) > 0) {
+    }
+    return condition();
+  }
+
   /// Starts to wait for drained(): the flag tells when it has completed.
   std::shared_ptr<bool> start_waiting(sandbox::ProcessIo& io) {
     auto drained = std::make_shared<bool>(false);
@@ -205,11 +234,7 @@ class Sandbox {
   /// False: not within the deadline.
   bool drains(sandbox::ProcessIo& io) {
     auto drained = start_waiting(io);
-    auto deadline = std::chrono::steady_clock::now() + kDeadline;
-    context_.restart();
-    while (!*drained && context_.run_one_until(deadline) > 0) {
-    }
-    return *drained;
+    return run_until([&] { return *drained; });
   }
 
   /// drained() has completed by now.
