@@ -225,6 +225,7 @@ asio::awaitable<void> KataSandbox::await_execs(std::string container_id) {
 /// Waits until the client has read all output, or has had its time for it.
 asio::awaitable<void> KataSandbox::drain(ProcessPtr process, std::chrono::seconds limit) {
   if (process->output_settled) co_return;
+  process->io->process_ended();
   sys::Promise<bool> drained(executor_);
   auto await_end = [](ProcessPtr held, sys::Promise<bool> done) -> asio::awaitable<void> {
     auto result = co_await held->io->drained();

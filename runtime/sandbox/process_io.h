@@ -34,6 +34,10 @@ class ProcessIo {
   /// The client has asked to close stdin: what it wrote before still reaches the process, then EOF.
   virtual void close_stdin() = 0;
 
+  /// The process has ended: output that no client reads any more is dropped, so that drained() does
+  /// not wait for one to come again.
+  virtual void process_ended() = 0;
+
   /// Stops copying at once and closes everything (the VM has gone, or the process is deleted).
   virtual void cancel() = 0;
 };

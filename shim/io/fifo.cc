@@ -40,10 +40,12 @@ class FifoSink : public Sink {
   asio::awaitable<void> writable() override {
     co_await writer_->wait(Descriptor::Ready::wait_write);
   }
+  void process_ended() override;
   asio::awaitable<void> finish() override;
   void close() override;
 
  private:
+  bool had_reader();
   Status watch(uint32_t events);
   asio::awaitable<bool> reader_came(bool had_reader);
   asio::awaitable<void> emptied();
@@ -53,6 +55,7 @@ class FifoSink : public Sink {
   UniqueFd keeper_;
   /// Set from the start only when no client was there.
   std::unique_ptr<ReaderWatch> watch_;
+  bool had_reader_ = false;  // see had_reader()
 };
 
 Status FifoSink::start() {
@@ -79,8 +82,19 @@ Status FifoSink::watch(uint32_t events) {
   return {};
 }
 
+/// Whether a client has opened its end, be it that it has left since.
+bool FifoSink::had_reader() {
+  if (!watch_ || watch_->take() != 0) had_reader_ = true;
+  return had_reader_;
+}
+
+void FifoSink::process_ended() {
+  // Without a client and without the keeper, a full fifo breaks instead of waiting.
+  if (writer_ && had_reader()) keeper_.reset();
+}
+
 asio::awaitable<void> FifoSink::finish() {
-  bool had_reader = !watch_ || watch_->take() != 0;
+  bool had_reader = this->had_reader();
   if (had_reader && is_empty(fd())) co_return close();
 
   keeper_.reset();

@@ -23,6 +23,11 @@ void OutputCopy::start() {
       asio::detached);
 }
 
+void OutputCopy::process_ended() {
+  asio::post(Copier::instance().executor(),
+             [self = shared_from_this()] { self->sink_->process_ended(); });
+}
+
 void OutputCopy::cancel() {
   asio::post(Copier::instance().executor(), [self = shared_from_this()] {
     self->source_.close();

@@ -21,6 +21,8 @@ class OutputCopy : public std::enable_shared_from_this<OutputCopy> {
              std::function<void()> on_end);
 
   void start();
+  /// See Sink::process_ended().
+  void process_ended();
   void cancel();
 
  private:

@@ -63,6 +63,11 @@ void ProcessStdio::close_stdin() {
   if (in_) in_->release();
 }
 
+void ProcessStdio::process_ended() {
+  if (out_) out_->process_ended();
+  if (err_) err_->process_ended();
+}
+
 void ProcessStdio::cancel() {
   ends_ = {};
   if (in_) in_->cancel();

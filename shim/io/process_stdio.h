@@ -33,6 +33,7 @@ class ProcessStdio : public sandbox::ProcessIo {
   void attach(sandbox::StdioStreams streams) override;
   Async<void> drained() override;
   void close_stdin() override;
+  void process_ended() override;
   void cancel() override;
 
  private:

@@ -20,6 +20,9 @@ class Sink {
   /// Returns when fd() may take bytes, or the sink has been closed.
   virtual asio::awaitable<void> writable() = 0;
 
+  /// The process has ended. What nobody reads now is not kept for a client that may come again.
+  virtual void process_ended() {}
+
   /// Every byte has been written: gives the client its end of file and returns when there is
   /// nothing more to wait for, or the sink has been closed.
   virtual asio::awaitable<void> finish() = 0;

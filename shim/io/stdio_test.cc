@@ -192,6 +192,36 @@ TEST_CASE("a client that leaves while the rest waits for it ends the wait") {
   CHECK(sandbox.drains(*io));
 }
 
+TEST_CASE("after the end of the process a full fifo without a client is given up") {
+  FifoDir dir;
+  testing::Sandbox sandbox;
+  auto io = sandbox.open({"", dir.path("out"), ""});
+  StreamPair out;
+  auto opening = testing::open_in_background(dir.path("out"), O_RDONLY);
+  io->attach({{}, std::move(out.host), {}});
+  opening.get().reset();
+  // More than fifo and socket hold, so that the writer is held back.
+  std::thread process([&] {
+    const std::string bulk(kBulkBytes, 'x');
+    size_t sent = 0;
+    for (ssize_t count = 1; count > 0 && sent < bulk.size(); sent += static_cast<size_t>(count))
+      count = ::send(out.guest.get(), bulk.data() + sent, bulk.size() - sent, MSG_NOSIGNAL);
+  });
+  SECTION("which has left") {
+    io->process_ended();
+    CHECK(sandbox.drains(*io));
+    process.join();
+  }
+  SECTION("but one that reads gets all of it") {
+    auto client = open_end(dir.path("out"), O_RDONLY);
+    io->process_ended();
+    CHECK(testing::read_some(client.get(), kBulkBytes).size() == kBulkBytes);
+    process.join();
+    out.guest.reset();
+    CHECK(sandbox.drains(*io));
+  }
+}
+
 TEST_CASE("a client that opens its end after the process has ended gets all of it") {
   FifoDir dir;
   testing::Sandbox sandbox;

@@ -26,6 +26,7 @@ class FakeIo : public sandbox::ProcessIo {
   void attach(sandbox::StdioStreams) override {}
   Async<void> drained() override { co_return Status{}; }
   void close_stdin() override {}
+  void process_ended() override {}
   void cancel() override {}
 };
 

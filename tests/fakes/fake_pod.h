@@ -313,6 +313,7 @@ class FakeIo : public sandbox::ProcessIo {
     co_return Status{};
   }
   void close_stdin() override {}
+  void process_ended() override {}
   void cancel() override {
     streams_ = {};
     if (reader_) reader_->set(true);

@@ -54,6 +54,7 @@ class MemoryIo : public ProcessIo {
     co_return Status{};
   }
   void close_stdin() override {}
+  void process_ended() override {}
   void cancel() override { in_.reset(); }
 
  private:
