@@ -85,7 +85,7 @@ Async<void> KataSandbox::exec(ExecProcess request) {
   process->spec_json = std::move(request.spec_json);
   process->phase = Phase::kCreated;
   if (!container->execs.emplace(request.exec_id, process).second)
-    co_return fail(Code::kAlreadyExists, "id {}: already exists", request.exec_id);
+    co_return fail(Code::kAlreadyExists, "id {}", request.exec_id);
   co_return Status{};
 }
 
@@ -100,8 +100,8 @@ Async<uint32_t> KataSandbox::start(const std::string& id, const std::string& exe
   auto self = shared_from_this();
   KATA_CO_TRY(const ProcessPtr process, find_process(id, exec_id));
   if (process->phase != Phase::kCreated)
-    co_return fail(Code::kFailedPrecondition, "cannot start process \"{}\": it is {}",
-                   exec_id.empty() ? id : exec_id, phase_name(process->phase));
+    co_return fail(Code::kFailedPrecondition, "cannot start a {} process",
+                   phase_name(process->phase));
   KATA_CO_CHECK(running_vm());
   process->phase = Phase::kStarting;
   Status started;
@@ -284,7 +284,7 @@ Async<void> KataSandbox::kill(const std::string& id, const std::string& exec_id,
   KATA_CO_TRY(const ProcessPtr process, find_process(id, exec_id));
   if (process->exited.is_set()) co_return fail(Code::kNotFound, "process already finished");
   if (!process->is_init() && process->guest_pid == 0)
-    co_return fail(Code::kFailedPrecondition, "process {} has not been started", exec_id);
+    co_return fail(Code::kFailedPrecondition, "process not created");
   KATA_CO_TRY(auto vm, running_vm());
   auto signalled = co_await vm->agent().signal(id, exec_id, signal, all);
   if (signalled) co_return signalled;
@@ -308,8 +308,8 @@ Async<RemovedProcess> KataSandbox::remove(const std::string& id, const std::stri
     co_return fail(Code::kNotFound, "process \"{}\" is being deleted",
                    exec_id.empty() ? id : exec_id);
   if (process->phase != Phase::kCreated && process->phase != Phase::kStopped)
-    co_return fail(Code::kFailedPrecondition, "cannot delete process \"{}\": it is {}",
-                   exec_id.empty() ? id : exec_id, phase_name(process->phase));
+    co_return fail(Code::kFailedPrecondition, "cannot delete a {} process",
+                   phase_name(process->phase));
   process->phase = Phase::kRemoving;
   if (process->exited.is_set()) co_await drain(process, kDeleteDrainLimit);
   Status removed;
@@ -360,8 +360,10 @@ Async<void> KataSandbox::resize(const std::string& id, const std::string& exec_i
   size.columns = columns;
   size.rows = rows;
   process->terminal_size = size;
-  // Before its start the guest does not know of an exec; afterwards a terminal may have gone.
-  if (process->guest_pid == 0 || process->exited.is_set()) co_return Status{};
+  if (process->exited.is_set())
+    co_return fail(Code::kFailedPrecondition, "cannot resize a stopped container");
+  // Before its start the guest does not know of an exec.
+  if (process->guest_pid == 0) co_return Status{};
   KATA_CO_TRY(auto vm, running_vm());
   co_return co_await vm->agent().resize_terminal(id, exec_id, size);
 }

@@ -60,10 +60,13 @@ Async<std::string> TaskService::close_io(api::CloseIORequest request) {
 }
 
 Async<std::string> TaskService::resize_pty(api::ResizePtyRequest request) {
-  KATA_CO_CHECK(find(request.id()));
+  KATA_CO_TRY(Container * container, find(request.id()));
   if (request.width() > kMaxTerminalSize || request.height() > kMaxTerminalSize)
     co_return fail(Code::kInvalidArgument, "a terminal of {} x {} characters: at most {} each",
                    request.width(), request.height(), kMaxTerminalSize);
+  KATA_CO_CHECK(sandbox_.state(request.id(), request.exec_id()));
+  // Without a terminal it does nothing, as with runc.
+  if (!container->stdio_of(request.exec_id()).terminal) co_return kEmptyMessage;
   KATA_CO_CHECK(
       co_await sandbox_.resize(request.id(), request.exec_id(), request.width(), request.height()));
   co_return kEmptyMessage;

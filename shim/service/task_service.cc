@@ -175,18 +175,16 @@ Async<api::StateResponse> TaskService::state(api::StateRequest request) {
   KATA_CO_TRY(Container * container, find(request.id()));
   KATA_CO_TRY(sandbox::ProcessState state, sandbox_.state(request.id(), request.exec_id()));
   api::StateResponse response;
-  const io::StdioConfig* stdio = &container->stdio;
-  if (auto exec = container->execs.find(request.exec_id()); exec != container->execs.end())
-    stdio = &exec->second;
+  const io::StdioConfig& stdio = container->stdio_of(request.exec_id());
   response.set_id(request.exec_id().empty() ? request.id() : request.exec_id());
   response.set_exec_id(request.exec_id());
   response.set_bundle(state.bundle.native());
   response.set_pid(state.pid);
   response.set_status(status_of(state.status));
-  response.set_stdin(stdio->in);
-  response.set_stdout(stdio->out);
-  response.set_stderr(stdio->err);
-  response.set_terminal(stdio->terminal);
+  response.set_stdin(stdio.in);
+  response.set_stdout(stdio.out);
+  response.set_stderr(stdio.err);
+  response.set_terminal(stdio.terminal);
   if (state.status == sandbox::ProcessStatus::kStopped) {
     response.set_exit_status(state.exit.status);
     events::set_timestamp(*response.mutable_exited_at(), state.exit.at);

@@ -63,6 +63,12 @@ class TaskService {
     /// Requests under way whose event must come before any exit.
     int events_due = 0;
     std::vector<Exit> held_exits;
+
+    /// Of the init when there is no such exec.
+    const io::StdioConfig& stdio_of(const std::string& exec_id) const {
+      auto exec = execs.find(exec_id);
+      return exec == execs.end() ? stdio : exec->second;
+    }
   };
   class EventDue;
 

@@ -458,10 +458,14 @@ TEST_CASE_METHOD(ServiceFixture, "pause, resume and OOM are announced") {
 
 TEST_CASE_METHOD(ServiceFixture, "terminal size, limits, metrics, checkpoint") {
   REQUIRE(create("c1"));
-  auto resize = of<api::ResizePtyRequest>("c1");
+  auto resize = of_exec<api::ResizePtyRequest>("c1", "e1");
   resize.set_width(80);
   resize.set_height(25);
+  CHECK(call("ResizePty", resize).error().code() == Code::kNotFound);
+  REQUIRE(exec("c1", "e1"));
   REQUIRE(call("ResizePty", resize));
+  // The container itself has no terminal.
+  REQUIRE(call("ResizePty", of<api::ResizePtyRequest>("c1")));
   resize.set_height(70000);
   CHECK(call("ResizePty", resize).error().code() == Code::kInvalidArgument);
   auto update = of<api::UpdateTaskRequest>("c1");
