@@ -208,8 +208,11 @@ Async<void> KataSandbox::discard(ContainerPtr container) {
   auto vm = vm_;
   if (container->in_guest && vm_runs()) {
     auto deleted = co_await vm->agent().delete_container(container->id);
-    // A VM that dies meanwhile has taken the container along.
-    if (!deleted && !co_await is_end_of_vm(vm, deleted.error())) note(deleted);
+    if (!deleted) {
+      // A VM that dies meanwhile has taken the container along.
+      const bool vm_ended = co_await is_end_of_vm(vm, deleted.error());
+      if (!vm_ended) note(deleted);
+    }
   }
   container->in_guest = false;
   container->io->cancel();
@@ -248,7 +251,8 @@ asio::awaitable<void> KataSandbox::watch_exit(ContainerPtr container) {
     co_return;
   }
   // The usual reason is that the VM has gone: then watch_vm has the better words.
-  if (!co_await is_end_of_vm(vm, exit.error()))
+  const bool vm_ended = co_await is_end_of_vm(vm, exit.error());
+  if (!vm_ended)
     log::error("wait for the container's process",
                {{"container", container->id}, {"error", exit.error().message()}});
   record_exit(container, exit_now(kVmGoneStatus));
@@ -301,8 +305,9 @@ Async<void> KataSandbox::kill(const std::string& id, const std::string& exec_id,
   if (!vm_runs()) co_return fail(Code::kUnavailable, "the sandbox's VM has ended");
   auto vm = vm_;
   auto signalled = co_await vm->agent().signal(id, exec_id, signal, all);
-  if (!signalled && co_await is_end_of_vm(vm, signalled.error()))
-    co_return fail(Code::kNotFound, "process already finished");
+  if (signalled) co_return signalled;
+  const bool vm_ended = co_await is_end_of_vm(vm, signalled.error());
+  if (vm_ended) co_return fail(Code::kNotFound, "process already finished");
   co_return signalled;
 }
 
@@ -326,7 +331,8 @@ Async<RemovedProcess> KataSandbox::remove(const std::string& id, const std::stri
       done.set(result.has_value());
     };
     asio::co_spawn(executor_, drain(container, drained), asio::detached);
-    if (!co_await drained.wait_for(kDrainLimit))
+    const std::optional<bool> ended = co_await drained.wait_for(kDrainLimit);
+    if (!ended)
       log::warning("the client does not read the rest of the output: it is dropped",
                    {{"container", id}});
   }
