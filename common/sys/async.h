@@ -6,6 +6,11 @@
 //
 // GCC 12 miscompiles some co_await expressions whose operand builds temporaries from braced
 // initialisers or conditional operators: give such arguments a name first.
+//
+// No condition of an if, while, for or switch awaits: `bool found = co_await f(); if (found)`, or
+// the same as the condition's initialiser. GCC 12.2, at every -O level, loses the set-up of a
+// coroutine that awaits in a condition and declares no variable anywhere: it starts from an
+// uninitialised state, usually runs not one line of its body, and who awaits it waits for ever.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

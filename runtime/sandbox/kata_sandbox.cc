@@ -149,8 +149,11 @@ Async<void> KataSandbox::discard(ContainerPtr container) {
   auto vm = vm_;
   if (container->in_guest && running_vm()) {
     auto deleted = co_await vm->agent().delete_container(container->id);
-    // A VM that dies meanwhile has taken the container along.
-    if (!deleted && !co_await is_end_of_vm(vm, deleted.error())) note(deleted);
+    if (!deleted) {
+      // A VM that dies meanwhile has taken the container along.
+      const bool vm_ended = co_await is_end_of_vm(vm, deleted.error());
+      if (!vm_ended) note(deleted);
+    }
   }
   container->in_guest = false;
   container->init->io->cancel();

@@ -88,8 +88,8 @@ asio::awaitable<void> PodServer::shut_down() {
   }
   if (Status ended = co_await sandbox_->shutdown(); !ended)
     log::error("the sandbox did not end cleanly", {{"error", ended.error().message()}});
-  if (!co_await publisher_.flush(kLastEventsLimit))
-    log::error("containerd did not take the last events");
+  const bool flushed = co_await publisher_.flush(kLastEventsLimit);
+  if (!flushed) log::error("containerd did not take the last events");
   server_.stop_accepting();
   std::error_code ignored;
   std::filesystem::remove(options_.socket_path, ignored);

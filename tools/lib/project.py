@@ -15,15 +15,15 @@ PROGRAMS = (SHIM, RUNTIME, AGENT)
 COMPILER_MEMORY_MIB = 1200
 
 
-def configure(stage):
+def configure(stage, build=BUILD, options=("-Dbuildtype=debugoptimized",)):
     """Meson finds ccache by itself. Configuring again is ninja's business."""
-    if not (BUILD / "build.ninja").exists():
-        stage.run(["meson", "setup", BUILD, TOP, "-Dbuildtype=debugoptimized"], cwd=TOP)
+    if not (build / "build.ninja").exists():
+        stage.run(["meson", "setup", build, TOP, *options], cwd=TOP)
 
 
-def compile_targets(stage, *paths):
+def compile_targets(stage, *paths, build=BUILD):
     """Builds these files of the build directory; none named: everything, tests included."""
-    stage.run(["ninja", "-C", BUILD, f"-j{_jobs()}", *(path.relative_to(BUILD) for path in paths)])
+    stage.run(["ninja", "-C", build, f"-j{_jobs()}", *(path.relative_to(build) for path in paths)])
 
 
 def build_guest_image(stage):
@@ -32,7 +32,7 @@ def build_guest_image(stage):
 
 def target(name, build=BUILD):
     """Where Meson puts the target of this name."""
-    for entry in _targets(build):
+    for entry in _introspect("targets", build):
         if entry["name"] == name:
             return Path(entry["filename"][0])
     raise LookupError(f"the build defines no target {name}")
@@ -40,11 +40,19 @@ def target(name, build=BUILD):
 
 def host_modules(build=BUILD):
     """Libraries that the runtime loads only when they are configured (the libvirt launcher)."""
-    return [Path(entry["filename"][0]) for entry in _targets(build) if entry["type"] == "shared module"]
+    return [Path(entry["filename"][0]) for entry in _introspect("targets")
+            if entry["type"] == "shared module"]
 
 
-def _targets(build):
-    result = subprocess.run(["meson", "introspect", "--targets", str(build)], check=True,
+def test_programs(suite, build):
+    """Name of each of the suite's tests -> the programs of ours that it runs."""
+    files = {entry["id"]: Path(entry["filename"][0]) for entry in _introspect("targets", build)}
+    return {test["name"]: [files[target_id] for target_id in test["depends"]]
+            for test in _introspect("tests", build) if f"kata-cpp:{suite}" in test["suite"]}
+
+
+def _introspect(what, build=BUILD):
+    result = subprocess.run(["meson", "introspect", f"--{what}", str(build)], check=True,
                             capture_output=True, text=True)
     return json.loads(result.stdout)
 

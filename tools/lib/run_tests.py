@@ -13,6 +13,11 @@ import project
 from progress import Progress
 
 SUITES = ("unit", "integration", "e2e")
+# Not part of "all": each compiles everything once more.
+SANITIZERS = {"asan": "address,undefined", "tsan": "thread"}
+# gRPC of Debian is not instrumented: ThreadSanitizer cannot see how it hands over what it shares
+# ("agent"). "isolation" has no threads, only processes.
+NOT_FOR = {"asan": (), "tsan": ("agent", "isolation")}
 PYTHON_UNIT_TESTS = (project.TOP / "guest-image", project.TOP / "tools", project.TOP / "tests/bench")
 OUTPUT_TAIL_LINES = 40
 # Of Meson's 30 s a test executable: for machines that are busy with something else, too.
@@ -39,14 +44,17 @@ class Totals:
 
 def main():
     parser = argparse.ArgumentParser(prog="tools/test", description=__doc__.partition(": ")[2])
-    parser.add_argument("suite", nargs="?", default="all", choices=(*SUITES, "all"))
+    parser.add_argument("suite", nargs="?", default="all", choices=(*SUITES, "all", *SANITIZERS))
     suite = parser.parse_args().suite
     suites = SUITES if suite == "all" else (suite,)
     require_root(suites)
 
     progress = Progress("test", project.LOGS)
-    prepare(progress, suites)
     totals = Totals()
+    if suite in SANITIZERS:
+        totals.add(run_sanitizer(progress, suite))
+    else:
+        prepare(progress, suites)
     if "unit" in suites:
         totals.add(run_checks(progress))
         totals.add(run_meson(progress, "unit"))
@@ -61,14 +69,18 @@ def main():
 
 
 def require_root(suites):
-    if os.geteuid() != 0 and set(suites) != {"unit"}:
+    if os.geteuid() != 0 and not set(suites) <= {"unit", *SANITIZERS}:
         sys.exit("tools/test: integration and e2e tests have to run as root (VMs, mounts, "
                  "containerd); 'tools/test unit' does not")
 
 
-def prepare(progress, suites):
+def install_packages(progress):
     with progress.stage("packages", failures=(packages.PackagesMissing,)) as stage:
         packages.install(stage.run, "build", "run", "test")
+
+
+def prepare(progress, suites):
+    install_packages(progress)
     with progress.stage("configure") as stage:
         project.configure(stage)
     with progress.stage("build") as stage:
@@ -88,13 +100,28 @@ def run_checks(progress):
     return totals
 
 
-def run_meson(progress, suite):
-    log = project.BUILD / f"meson-logs/testlog-{suite}.json"
+def run_sanitizer(progress, name):
+    """The unit tests in a build of their own, below build/."""
+    build = project.BUILD / name
+    install_packages(progress)
+    with progress.stage("configure") as stage:
+        # Not optimised: that compiles three times as fast, and hides nothing.
+        project.configure(stage, build, ("-Dbuildtype=debug", f"-Db_sanitize={SANITIZERS[name]}"))
+    programs = {test: files for test, files in project.test_programs("unit", build).items()
+                if test not in NOT_FOR[name]}
+    with progress.stage("build") as stage:
+        project.compile_targets(stage, *sum(programs.values(), []), build=build)
+    return run_meson(progress, "unit", build, tests=programs)
+
+
+def run_meson(progress, suite, build=project.BUILD, tests=()):
+    """`tests`: names, of the suite's only these."""
+    log = build / f"meson-logs/testlog-{suite}.json"
     log.unlink(missing_ok=True)
     with progress.stage(suite) as stage:
-        status = stage.run(["meson", "test", "-C", project.BUILD, "--no-rebuild", "--suite", suite,
+        status = stage.run(["meson", "test", "-C", build, "--no-rebuild", "--suite", suite,
                             "--logbase", f"testlog-{suite}", "--timeout-multiplier",
-                            TIMEOUT_MULTIPLIER], check=False, echo=True,
+                            TIMEOUT_MULTIPLIER, *tests], check=False, echo=True,
                            env={**os.environ, "KATA_TEST_GUEST_DIR": str(project.GUEST)})
     totals = Totals()
     if log.exists():
