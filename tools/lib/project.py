@@ -40,7 +40,7 @@ def target(name, build=BUILD):
 
 def host_modules(build=BUILD):
     """Libraries that the runtime loads only when they are configured (the libvirt launcher)."""
-    return [Path(entry["filename"][0]) for entry in _introspect("targets")
+    return [Path(entry["filename"][0]) for entry in _introspect("targets", build)
             if entry["type"] == "shared module"]
 
 
