@@ -8,8 +8,8 @@
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <fcntl.h>
@@ -39,7 +39,8 @@ struct Pipe {
   }
 };
 
-/// One of a logger's streams. All but the constructor and the destructor is for the copier's thread.
+/// One of a logger's streams. All but the constructor and the destructor is for the copier's
+/// thread.
 class LoggerSink : public Sink {
  public:
   LoggerSink(UniqueFd pipe, std::shared_ptr<OpenOutputs> streams, sys::Event logger_ended)
@@ -138,12 +139,12 @@ Result<LoggerSinks> Logger::spawn() {
   KATA_TRY(Pipe out, Pipe::open());
   KATA_TRY(Pipe err, Pipe::open());
   KATA_TRY(Pipe ready, Pipe::open());
-  sys::SubprocessOptions process{.executable = options_.uri.path,
-                                 .arguments = arguments_of(options_.uri),
-                                 .environment = {"CONTAINER_ID=" + options_.container_id,
-                                                 "CONTAINER_NAMESPACE=" + options_.nspace},
-                                 .passed_fds = {out.reader.get(), err.reader.get(),
-                                                ready.writer.get()}};
+  sys::SubprocessOptions process{
+      .executable = options_.uri.path,
+      .arguments = arguments_of(options_.uri),
+      .environment = {"CONTAINER_ID=" + options_.container_id,
+                      "CONTAINER_NAMESPACE=" + options_.nspace},
+      .passed_fds = {out.reader.get(), err.reader.get(), ready.writer.get()}};
   KATA_TRY(process_, sys::Subprocess::spawn(executor_, process));
   boost::system::error_code error;
   ready_.emplace(executor_).assign(ready.reader.get(), error);
@@ -158,8 +159,8 @@ Result<LoggerSinks> Logger::spawn() {
 asio::awaitable<void> Logger::wait_for_word() {
   std::array<char, 1> byte{};
   boost::system::error_code error;
-  size_t count = co_await ready_->async_read_some(
-      asio::buffer(byte), asio::redirect_error(asio::use_awaitable, error));
+  size_t count = co_await ready_->async_read_some(asio::buffer(byte),
+                                                  asio::redirect_error(asio::use_awaitable, error));
   if (error != asio::error::operation_aborted) word_ = count;
 }
 

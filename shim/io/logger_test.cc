@@ -62,9 +62,8 @@ struct LoggerFixture {
   }
   Async<LoggerSinks> start(const std::string& script, std::chrono::milliseconds ready_limit,
                            std::chrono::milliseconds end_limit = kShort) {
-    LoggerOptions options{.uri = parse_stdio_uri(uri_of(script)).value(),
-                          .container_id = "c1",
-                          .nspace = "n1"};
+    LoggerOptions options{
+        .uri = parse_stdio_uri(uri_of(script)).value(), .container_id = "c1", .nspace = "n1"};
     options.ready_limit = ready_limit;
     options.end_limit = end_limit;
     return start_logger(sandbox.executor(), std::move(options));
@@ -190,6 +189,8 @@ TEST_CASE_METHOD(LoggerFixture, "a logger that dies ends its streams") {
   while (write()) testing::flush_copier();
   err.guest.reset();
   CHECK(sandbox.drains(*io));
+  // Streams that broke do not wait for the logger: it is reaped a moment later.
+  CHECK(sandbox.run_until([] { return !has_children(); }));
 }
 
 TEST_CASE_METHOD(LoggerFixture, "a logger that has stopped reading holds only its own stream") {

@@ -35,9 +35,9 @@ struct StdioConfig {
 /// The bytes move on the copier's thread (copier.h). The ProcessIo is used and destroyed on
 /// `executor`, whose context must outlive it.
 ///
-/// Each output is a fifo's path, fifo://, file:// (file_sink.h), binary:// or binary-v2:// (logger.h;
-/// one logger serves both outputs if they name the same URI). An output's end is the logger's end
-/// there, so that drained() means that the log is complete.
+/// Each output is a fifo's path, fifo://, file:// (file_sink.h), binary:// or binary-v2://
+/// (logger.h; one logger serves both outputs if they name the same URI). An output's end is the
+/// logger's end there, so that drained() means that the log is complete.
 ///
 /// Errors: NotFound: no such fifo; InvalidArgument: not a fifo, an unknown URI scheme or one that
 /// standard input cannot have; those of open_file_sink() and start_logger().

@@ -10,8 +10,8 @@ using testing::StreamPair;
 
 struct Terminal {
   Terminal() {
-    StdioConfig config{.in = dir.path("in"), .out = dir.path("out"), .err = dir.path("err"),
-                       .terminal = true};
+    StdioConfig config{
+        .in = dir.path("in"), .out = dir.path("out"), .err = dir.path("err"), .terminal = true};
     io = sandbox.open(config);
     wanted_err = io->wants_stderr();
     io->attach({std::move(in.host), std::move(out.host), UniqueFd()});
