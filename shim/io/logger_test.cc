@@ -189,6 +189,8 @@ TEST_CASE_METHOD(LoggerFixture, "a logger that dies ends its streams") {
   while (write()) testing::flush_copier();
   err.guest.reset();
   CHECK(sandbox.drains(*io));
+  // Streams that broke do not wait for the logger: it is reaped a moment later.
+  CHECK(sandbox.run_until([] { return !has_children(); }));
 }
 
 TEST_CASE_METHOD(LoggerFixture, "a logger that has stopped reading holds only its own stream") {

@@ -24,8 +24,8 @@ std::string encode_response(const Result<std::string>& outcome) {
 }
 
 /// A coroutine of its own, so that a handler that throws before its first co_await is caught too.
-Async<std::string> invoke(const Handler& handler, std::string payload) {
-  co_return co_await handler(std::move(payload));
+Async<std::string> invoke(const CallHandler& handler, std::string payload, Caller caller) {
+  co_return co_await handler(std::move(payload), std::move(caller));
 }
 
 Result<std::string> outcome_of(std::exception_ptr exception, Result<std::string> result) {
@@ -43,15 +43,19 @@ Result<std::string> outcome_of(std::exception_ptr exception, Result<std::string>
 
 /// One request until it has been answered.
 struct Connection::Call {
-  Call(const asio::any_io_executor& executor, uint32_t id) : stream_id(id), deadline(executor) {}
+  Call(const asio::any_io_executor& executor, uint32_t id)
+      : stream_id(id), deadline(executor), gone(executor) {}
   uint32_t stream_id;
   asio::steady_timer deadline;
+  sys::Event gone;  // its caller
   bool answered = false;
 };
 
-Connection::Connection(Socket socket, std::shared_ptr<const Methods> methods, ServerLimits limits)
+Connection::Connection(Socket socket, std::shared_ptr<const Methods> methods,
+                       std::shared_ptr<Activity> activity, ServerLimits limits)
     : channel_(std::make_shared<Channel>(std::move(socket))),
       methods_(std::move(methods)),
+      activity_(std::move(activity)),
       limits_(limits),
       executor_(channel_->executor()),
       finished_(executor_, asio::steady_timer::time_point::max()) {}
@@ -69,11 +73,12 @@ asio::awaitable<void> Connection::run() {
     take(*std::move(frame));
   }
   channel_->close();
+  for (const auto& call : running_) call->gone.set();
 }
 
 asio::awaitable<void> Connection::wait_for_room() {
   co_await channel_->queue_below(limits_.queued_reply_bytes);
-  while (running_ >= limits_.running_requests && channel_->is_open()) {
+  while (running_.size() >= limits_.running_requests && channel_->is_open()) {
     boost::system::error_code cancelled;
     co_await finished_.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
   }
@@ -81,7 +86,7 @@ asio::awaitable<void> Connection::wait_for_room() {
 
 asio::awaitable<void> Connection::idle() {
   auto self = shared_from_this();
-  while (running_ > 0) {
+  while (!running_.empty()) {
     boost::system::error_code cancelled;
     co_await finished_.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
   }
@@ -124,7 +129,7 @@ void Connection::take_request(const Frame& frame) {
   start(id, method->second, std::move(*request.mutable_payload()), request.timeout_nano());
 }
 
-void Connection::start(uint32_t stream_id, const Handler& handler, std::string payload,
+void Connection::start(uint32_t stream_id, const CallHandler& handler, std::string payload,
                        int64_t timeout_nanoseconds) {
   auto self = shared_from_this();
   auto call = std::make_shared<Call>(executor_, stream_id);
@@ -133,18 +138,27 @@ void Connection::start(uint32_t stream_id, const Handler& handler, std::string p
   if (timeout_nanoseconds > 0) {
     call->deadline.expires_after(std::chrono::nanoseconds(timeout_nanoseconds));
     call->deadline.async_wait([self, call](boost::system::error_code cancelled) {
-      if (!cancelled)
-        self->answer(*call, fail(Code::kDeadlineExceeded, "context deadline exceeded"));
+      if (cancelled) return;
+      call->gone.set();
+      self->answer(*call, fail(Code::kDeadlineExceeded, "context deadline exceeded"));
     });
   }
-  ++running_;
+  running_.insert(call);
+  ++activity_->running_requests;
+  activity_->tell();
   // The handler lives in methods_, which `self` keeps.
-  asio::co_spawn(executor_, invoke(handler, std::move(payload)),
+  asio::co_spawn(executor_, invoke(handler, std::move(payload), Caller(call->gone)),
                  [self, call](std::exception_ptr exception, Result<std::string> result) {
-                   --self->running_;
-                   self->finished_.cancel();
-                   self->answer(*call, outcome_of(exception, std::move(result)));
+                   self->finish(call, outcome_of(exception, std::move(result)));
                  });
+}
+
+void Connection::finish(const std::shared_ptr<Call>& call, Result<std::string> outcome) {
+  running_.erase(call);
+  finished_.cancel();
+  answer(*call, std::move(outcome));
+  --activity_->running_requests;
+  activity_->tell();
 }
 
 void Connection::answer(Call& call, Result<std::string> outcome) {

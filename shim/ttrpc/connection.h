@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include <boost/asio/steady_timer.hpp>
@@ -16,12 +17,23 @@
 namespace kata::ttrpc {
 
 /// Service, then method.
-using Methods = std::map<std::string, std::map<std::string, Handler, std::less<>>, std::less<>>;
+using Methods = std::map<std::string, std::map<std::string, CallHandler, std::less<>>, std::less<>>;
+
+/// What goes on in a server; shared with connections that outlive it.
+struct Activity {
+  size_t running_requests = 0;
+  std::function<void()> changed;  // may be empty
+
+  void tell() const {
+    if (changed) changed();
+  }
+};
 
 /// Owned by shared_ptr: a handler that outlives the connection still holds it.
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Socket socket, std::shared_ptr<const Methods> methods, ServerLimits limits);
+  Connection(Socket socket, std::shared_ptr<const Methods> methods,
+             std::shared_ptr<Activity> activity, ServerLimits limits);
 
   /// Serves until the connection ends.
   asio::awaitable<void> run();
@@ -35,17 +47,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<void> wait_for_room();
   void take(Frame frame);
   void take_request(const Frame& frame);
-  void start(uint32_t stream_id, const Handler& handler, std::string payload,
+  void start(uint32_t stream_id, const CallHandler& handler, std::string payload,
              int64_t timeout_nanoseconds);
+  void finish(const std::shared_ptr<Call>& call, Result<std::string> outcome);
   void answer(Call& call, Result<std::string> outcome);
   void answer_error(uint32_t stream_id, const Error& error);
 
   std::shared_ptr<Channel> channel_;
   std::shared_ptr<const Methods> methods_;
+  std::shared_ptr<Activity> activity_;
   ServerLimits limits_;
   asio::any_io_executor executor_;
   uint32_t last_stream_id_ = 0;
-  size_t running_ = 0;
+  std::set<std::shared_ptr<Call>> running_;
   asio::steady_timer finished_;  // cancelled whenever running_ shrinks
 };
 

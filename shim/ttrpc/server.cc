@@ -36,6 +36,7 @@ struct Server::State {
   asio::any_io_executor executor;
   ServerLimits limits;
   std::shared_ptr<Methods> methods = std::make_shared<Methods>();
+  std::shared_ptr<Activity> activity = std::make_shared<Activity>();
   asio::local::stream_protocol::acceptor acceptor;
   std::set<std::shared_ptr<Connection>> connections;
 
@@ -48,12 +49,28 @@ Server::Server(asio::any_io_executor executor, ServerLimits limits)
     : state_(std::make_shared<State>(std::move(executor), limits)) {}
 
 Server::~Server() {
+  state_->activity->changed = nullptr;
   stop_accepting();
   for (const auto& connection : state_->connections) connection->close();
 }
 
 void Server::add_method(std::string service, std::string method, Handler handler) {
+  add_method(std::move(service), std::move(method),
+             CallHandler([handler = std::move(handler)](std::string payload, Caller) {
+               return handler(std::move(payload));
+             }));
+}
+
+void Server::add_method(std::string service, std::string method, CallHandler handler) {
   (*state_->methods)[std::move(service)][std::move(method)] = std::move(handler);
+}
+
+size_t Server::connections() const { return state_->connections.size(); }
+
+size_t Server::running_requests() const { return state_->activity->running_requests; }
+
+void Server::on_change(std::function<void()> changed) {
+  state_->activity->changed = std::move(changed);
 }
 
 Status Server::serve(UniqueFd listener) {
@@ -97,9 +114,10 @@ asio::awaitable<void> Server::State::accept_all(std::shared_ptr<State> state) {
       log::warning("refused a connection of another user");
       continue;
     }
-    auto connection =
-        std::make_shared<Connection>(std::move(socket), state->methods, state->limits);
+    auto connection = std::make_shared<Connection>(std::move(socket), state->methods,
+                                                   state->activity, state->limits);
     state->connections.insert(connection);
+    state->activity->tell();
     asio::co_spawn(state->executor, run(state, connection), asio::detached);
   }
 }
@@ -108,6 +126,7 @@ asio::awaitable<void> Server::State::run(std::shared_ptr<State> state,
                                          std::shared_ptr<Connection> connection) {
   co_await connection->run();
   state->connections.erase(connection);
+  state->activity->tell();
 }
 
 }  // namespace kata::ttrpc

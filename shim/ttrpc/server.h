@@ -8,7 +8,8 @@
 //
 // Deadlines: a request with a timeout is answered DeadlineExceeded when it has passed. The handler
 // is not interrupted, it runs to its end and its answer is dropped; the same holds when the
-// connection ends first. Handlers therefore never see a half-done operation abandoned.
+// connection ends first. Handlers therefore never see a half-done operation abandoned. One that has
+// to undo what nobody will hear of takes a Caller.
 #pragma once
 
 #include <chrono>
@@ -19,12 +20,40 @@
 
 #include "common/base/unique_fd.h"
 #include "common/sys/async.h"
+#include "common/sys/event.h"
 
 namespace kata::ttrpc {
 
 /// Takes the request's payload and answers the response's. An Error becomes the call's status, its
 /// code unchanged.
 using Handler = std::function<Async<std::string>(std::string payload)>;
+
+/// The peer that waits for a call's answer. Copies share it; they may outlive the connection. Used
+/// on the server's executor.
+///
+///   server.add_method(service, "Create", [this](std::string payload, ttrpc::Caller caller)
+///       -> Async<std::string> {
+///     KATA_CO_TRY(auto made, co_await make(payload));
+///     if (caller.has_gone()) { co_await undo(made); ... }   // nothing may be awaited in between
+///
+/// What the peer does after the handler has answered, before the answer is in its hands, stays
+/// unknown, as with every protocol.
+class Caller {
+ public:
+  explicit Caller(sys::Event gone) : gone_(std::move(gone)) {}
+
+  /// Its connection has ended, or the call's deadline has passed: nobody will hear the answer.
+  bool has_gone() const { return gone_.is_set(); }
+  /// Completes when it has; not before, however the call ends. To be awaited beside the work
+  /// (awaitable_operators), not alone.
+  asio::awaitable<void> gone() const { return gone_.wait(); }
+
+ private:
+  sys::Event gone_;
+};
+
+/// A Handler that wants to know whether its answer is still waited for.
+using CallHandler = std::function<Async<std::string>(std::string payload, Caller caller)>;
 
 struct ServerLimits {
   /// Requests of one connection that are being handled; further ones wait in the socket.
@@ -42,6 +71,14 @@ class Server {
 
   /// Before serve(). A name that is taken is replaced.
   void add_method(std::string service, std::string method, Handler handler);
+  void add_method(std::string service, std::string method, CallHandler handler);
+
+  size_t connections() const;
+  /// Requests that are being handled, of connections that have ended too.
+  size_t running_requests() const;
+  /// Is called after either of them has changed, from the middle of the server's work: it must
+  /// neither throw nor destroy the server. Never called again when the server has been destroyed.
+  void on_change(std::function<void()> changed);
 
   /// Accepts on a listening unix socket. Peers of another user than this process's are refused.
   Status serve(UniqueFd listener);
