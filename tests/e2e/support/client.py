@@ -51,6 +51,10 @@ class Client:
         self._type = runtime_type
         self._background = []
 
+    def on(self, containerd):
+        """The same runtime under another containerd."""
+        return Client(containerd, self.name, self._type)
+
     def new_id(self):
         Client._ids_given += 1
         return f"{self.name}-{os.getpid()}-{Client._ids_given}"
@@ -110,6 +114,10 @@ class Client:
         exec_id = exec_id or self.new_id()
         return self._session(container, exec_id,
                              self._exec_args(flags, container, exec_id, command))
+
+    def attach(self, container):
+        """ctr tasks attach in the background, with pipes at its stdio. For `with`."""
+        return self._session(container, container, ("tasks", "attach", container))
 
     def terminal(self, *command, flags=(), size=(24, 80)):
         """ctr run --rm --tty under a terminal of (rows, columns). For `with`."""
@@ -195,6 +203,23 @@ class Session:
             self._output += chunk
         before, self._output = self._output.split(marker, 1)
         return before.decode(errors="replace").splitlines()
+
+    def fill_stdin(self, quiet_s=1):
+        """Writes until for so long nothing more is taken."""
+        stdin = self.process.stdin.fileno()
+        os.set_blocking(stdin, False)
+        while select.select([], [stdin], [], quiet_s)[1]:
+            os.write(stdin, bytes(4096))
+
+    def drain(self, quiet_s):
+        """What has arrived when nothing has come for so long; read_until() sees none of it."""
+        while select.select([self.process.stdout], [], [], quiet_s)[0]:
+            chunk = os.read(self.process.stdout.fileno(), 65536)
+            if not chunk:
+                break
+            self._output += chunk
+        drained, self._output = self._output, b""
+        return drained
 
     def finish(self, deadline_s=CALL_DEADLINE_S):
         """Closes stdin and waits for the end; stdout holds what read_until() has not taken."""

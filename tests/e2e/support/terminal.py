@@ -12,16 +12,22 @@ import time
 
 DEADLINE_S = 150
 SHOWN = 4000
+# What ctr logs when the process has ended before ctr could tell it the first size.
+TOO_LATE = re.compile(r"[^\n]*ERRO[^\n]*resize pty[^\n]*\n")
 
 
 class Terminal:
-    """A process whose controlling terminal is a pty; what it writes is read here, with \\r\\n."""
+    """A process whose controlling terminal is a pty; what it writes is read here.
+
+    A line ends by \\r\\r\\n: the container's terminal adds one \\r, and so does ours, which ctr leaves
+    in a mode that is raw but for that. Text has \\n instead."""
 
     def __init__(self, container, process_id, argv, size):
         self.container = container
         self.process_id = process_id
         self._argv = argv
         self._output = b""
+        self.raw = b""  # everything that was read
         self._ours, theirs = pty.openpty()
         self.resize(*size)
         self.process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs,
@@ -58,12 +64,14 @@ class Terminal:
             chunk = self._read(end - time.monotonic())
             assert chunk, f"nothing like {pattern!r} within {deadline_s} s; {self._so_far()}"
             self._output += chunk
+            self.raw += chunk
 
     def finish(self, deadline_s=DEADLINE_S):
         """Reads to the end of the process: its exit status and the text that was not expected."""
         end = time.monotonic() + deadline_s
         while chunk := self._read(end - time.monotonic()):
             self._output += chunk
+            self.raw += chunk
         try:
             status = self.process.wait(max(0.1, end - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -88,7 +96,7 @@ class Terminal:
             return b""  # EIO: nobody has the other end any more.
 
     def _text(self):
-        return self._output.decode(errors="replace").replace("\r\n", "\n")
+        return TOO_LATE.sub("", re.sub(r"\r+\n", "\n", self._output.decode(errors="replace")))
 
     def _so_far(self):
         return f"$ {' '.join(self._argv)}\nread since the last match: {self._text()[-SHOWN:]!r}"
