@@ -9,9 +9,11 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path += [str(TOP / "tools/lib"), str(TOP / "guest-image")]
 
 # pylint: disable=wrong-import-position
+import exec_benchmark
 import packages
 import project
 import start_benchmark
+import stdio_benchmark
 from build import Build
 from progress import Progress
 
@@ -27,19 +29,36 @@ def main():
     missing = build.missing()
     if missing:
         sys.exit(f"bench: the build lacks {', '.join(map(str, missing))}")
-    start_benchmark.run(progress, build, arguments.runs, arguments.json)
+    arguments.run(progress, build, arguments)
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__.partition(": ")[2])
     benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
-    start = benchmarks.add_parser("start", help="from `ctr run` to its end, with memory when idle")
-    start.add_argument("--runs", type=positive, default=11, metavar="N",
-                       help="measured runs of each kind, interleaved (default: %(default)s)")
-    start.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    start.add_argument("--build", type=Path, metavar="DIR",
-                       help="measure this build as it is, instead of making one in build/")
+    start = add_benchmark(benchmarks, "start", "from `ctr run` to its end, with memory when idle", 11)
+    start.set_defaults(run=lambda progress, build, given: start_benchmark.run(
+        progress, build, given.runs, given.json))
+    execs = add_benchmark(benchmarks, "exec", "`ctr task exec`, and a thousand of them in a row", 51)
+    execs.add_argument("--in-a-row", type=positive, default=1000, metavar="N",
+                       help="execs in one container, for the curve (default: %(default)s)")
+    execs.set_defaults(run=lambda progress, build, given: exec_benchmark.run(
+        progress, build, given.runs, given.in_a_row, given.json))
+    stdio = add_benchmark(benchmarks, "stdio", "throughput of a container's stdout", 5)
+    stdio.add_argument("--mib", type=positive, default=256, metavar="N",
+                       help="size of each run (default: %(default)s)")
+    stdio.set_defaults(run=lambda progress, build, given: stdio_benchmark.run(
+        progress, build, given.runs, given.mib, given.json))
     return parser.parse_args()
+
+
+def add_benchmark(benchmarks, name, what, runs):
+    parser = benchmarks.add_parser(name, help=what)
+    parser.add_argument("--runs", type=positive, default=runs, metavar="N",
+                        help="measured runs of each kind, interleaved (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--build", type=Path, metavar="DIR",
+                        help="measure this build as it is, instead of making one in build/")
+    return parser
 
 
 def positive(text):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 class Build:
     FLOOR_INIT = "floor-init"
+    # Both optional: see docs/benchmarks.md.
+    VSOCK_FLOOR, VSOCK_FLOOR_INIT = "vsock-floor", "vsock-floor-init"
 
     def __init__(self, directory):
         self.directory = Path(directory).resolve()
@@ -12,6 +14,8 @@ class Build:
         self.kernel = self.directory / "guest/vmlinux"
         self.initrd = self.directory / "guest/kata-initrd.img"
         self.floor_init = self.directory / "tests/bench" / self.FLOOR_INIT
+        self.vsock_floor = self.directory / "tests/bench" / self.VSOCK_FLOOR
+        self.vsock_floor_init = self.directory / "tests/bench" / self.VSOCK_FLOOR_INIT
 
     def missing(self):
         needed = (self.shim_directory / "containerd-shim-kata-v2", self.kernel, self.initrd,

@@ -42,9 +42,19 @@ class Pods:
 
     def run(self, runtime, name, *command, detach=False):
         """`ctr run`, to its end or detached."""
-        self.containerd.ctr("run", "--detach" if detach else "--rm", "--snapshotter",
-                            self._snapshotter, "--runtime", runtime, oci_image.BUSYBOX_IMAGE, name,
-                            *command)
+        self.containerd.ctr(*self._run_args(runtime, name, command, detach))
+
+    def run_argv(self, runtime, name, *command):
+        """`ctr run --rm` as a command line for a caller that reads its output."""
+        return self.containerd.ctr_argv(*self._run_args(runtime, name, command, False))
+
+    def exec(self, name, exec_id, *command):
+        """`ctr task exec` to its end, in a container that runs."""
+        self.containerd.ctr("tasks", "exec", "--exec-id", exec_id, name, *command)
+
+    def remove(self, name):
+        self.containerd.ctr("tasks", "rm", "-f", name)
+        self.containerd.ctr("containers", "rm", name)
 
     def idle_processes(self, runtime):
         """The host's processes of a pod that sleeps."""
@@ -53,8 +63,11 @@ class Pods:
             time.sleep(IDLE_AFTER_S)
             return memory.processes_mentioning(f"{STATE_ROOT}/", IDLE_NAME)
         finally:
-            self.containerd.ctr("tasks", "rm", "-f", IDLE_NAME)
-            self.containerd.ctr("containers", "rm", IDLE_NAME)
+            self.remove(IDLE_NAME)
+
+    def _run_args(self, runtime, name, command, detach):
+        return ("run", "--detach" if detach else "--rm", "--snapshotter", self._snapshotter,
+                "--runtime", runtime, oci_image.BUSYBOX_IMAGE, name, *command)
 
 
 def _write_configuration(build):

@@ -1,9 +1,9 @@
 """The figures of `tools/bench start`, as text and as JSON."""
 
-import os
 import statistics
 from dataclasses import dataclass, field
 
+import machine
 import timeline
 from figures import summary, table
 
@@ -38,13 +38,12 @@ class StartFigures:
             "idle_pss_mb": {kind: [{"program": usage.program, "pss_mb": round(usage.pss_mb, 1)}
                                    for usage in usages] for kind, usages in self.memory.items()},
             "floor_command": self.floor_argv,
-            "machine": {"kernel": os.uname().release, "cpus": len(os.sched_getaffinity(0)),
-                        "load_before": round(self.load_before, 2)},
+            "machine": machine.to_json(self.load_before),
         }
 
     def report(self):
         return "\n\n".join(filter(None, (self._results_text(), self._timeline_text(),
-                                         self._memory_text(), self._load_text())))
+                                         self._memory_text(), machine.load_text(self.load_before))))
 
     def _pid1_ms(self):
         return statistics.median(run.pid1_ms for run in self.floor)
@@ -73,10 +72,3 @@ class StartFigures:
                 for kind, usages in self.memory.items() for usage in usages]
         return (table(("idle pod", "PSS MB"), rows) +
                 f"\n(aim for our shim: {AIM_SHIM_MB} MB; the VM's RAM is in QEMU's)")
-
-    def _load_text(self):
-        cpus = len(os.sched_getaffinity(0))
-        if self.load_before <= cpus / 2:
-            return ""
-        return (f"The machine was not idle: load {self.load_before:.1f} on {cpus} CPUs before the "
-                "first run.")

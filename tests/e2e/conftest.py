@@ -23,6 +23,7 @@ from support.events import EventStream
 from support.images import with_config
 from support.kata import KataBuild, KataConfig
 from support.leaks import LeakCheck, remove_namespace_cgroups
+from support.tasks import Tasks
 
 TEST_DEADLINE_S = 300
 CLEAN_DEADLINE_S = 30
@@ -152,6 +153,13 @@ def events(containerd):
     stream = EventStream(containerd, NAMESPACE)
     yield stream
     stream.close()
+
+
+@pytest.fixture(scope="session")
+def tasks(containerd, session_directory):
+    service = Tasks(containerd.address, NAMESPACE, session_directory / "proto")
+    yield service
+    service.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,13 @@
-"""How a container ends becomes ctr's exit status: twenty times in a row, and four at once."""
+"""Many: endings of containers, which become ctr's exit status, twenty in a row and four at once; and
+execs in one container, which leave nothing behind."""
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
+from pathlib import Path
 
 import pytest
+import usage
 
 # A container's init is killed only by its kernel: signals that it sends itself are ignored.
 ENDINGS = {
@@ -15,6 +20,11 @@ ENDINGS = {
 }
 IN_A_ROW = 20
 AT_ONCE = 4
+EXECS = 200
+# What each may grow by over all the execs, each of which has three streams: less than a leak of one
+# descriptor, one thread or 50 kB by each tenth exec. Threads of Go come and stay.
+GROWTH = usage.Usage(descriptors=10, threads=10, rss_kb=10_000)
+COUNT_ZOMBIES = "cat /proc/[0-9]*/status 2> /dev/null | grep -c '^State:.Z'; :"
 
 
 def test_runc_ends_as_the_table_says(runc):
@@ -43,3 +53,37 @@ def test_four_at_once(client):
     for number, session in enumerate(sessions):
         session.process.stdin.write(f"{10 + number}\n".encode())
         assert session.finish().status == 10 + number
+
+
+@pytest.mark.deadline(1800)
+def test_execs_leave_nothing(client, leaks):
+    """Neither in the shim nor in the guest: measured after some have warmed everything up."""
+    container = client.start("sleep", "100000")
+    shim = leaks.only("containerd-shim").pid
+    _run_execs(client, container, EXECS // 10)
+    before = usage.of_process(shim)
+    _run_execs(client, container, EXECS)
+    after = usage.of_process(shim)
+    assert client.exec_sh(container, COUNT_ZOMBIES).text == "0\n"
+    assert _zombies_of(shim) == []
+    grown = {name: value - before.to_json()[name] for name, value in after.to_json().items()}
+    assert all(grown[name] <= most for name, most in GROWTH.to_json().items()), (grown, before)
+    assert list(client.task_processes(container).values()) == [None]
+    client.remove(container)
+
+
+def _run_execs(client, container, count):
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        outcomes = list(pool.map(lambda number: client.exec_sh(container, f"exit {number % 9}"),
+                                 range(count)))
+    assert [outcome.status for outcome in outcomes] == [number % 9 for number in range(count)]
+
+
+def _zombies_of(parent):
+    """Children of a process on the host that have ended and were not waited for."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # One that has just gone.
+            fields = path.read_text().rpartition(")")[2].split()
+            found += [path] if fields[:2] == ["Z", str(parent)] else []
+    return found

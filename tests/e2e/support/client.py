@@ -1,6 +1,7 @@
 """ctr, bound to one runtime: what a user of containerd does."""
 
 import os
+import re
 import select
 import shlex
 import subprocess
@@ -9,6 +10,8 @@ import time
 from dataclasses import dataclass
 
 from oci_image import BUSYBOX_IMAGE
+
+from .terminal import Terminal
 
 # containerd's, and with it the name of the parent cgroup: one for each session.
 NAMESPACE = f"e2e-{os.getpid()}"
@@ -47,6 +50,10 @@ class Client:
         self.name = runtime_name
         self._type = runtime_type
         self._background = []
+
+    def on(self, containerd):
+        """The same runtime under another containerd."""
+        return Client(containerd, self.name, self._type)
 
     def new_id(self):
         Client._ids_given += 1
@@ -89,11 +96,40 @@ class Client:
     def session(self, *command, flags=()):
         """ctr run --rm in the background, with pipes at its stdio. For `with`."""
         container = self.new_id()
-        session = Session(container, self.containerd.ctr_argv(
-            *self._run_args(("--rm", *flags), BUSYBOX_IMAGE, container, command),
-            namespace=NAMESPACE))
-        self._background.append(session)
-        return session
+        return self._session(container, container, self._run_args(("--rm", *flags), BUSYBOX_IMAGE,
+                                                                  container, command))
+
+    def exec(self, container, *command, flags=(), exec_id=None, input=None,
+             deadline_s=CALL_DEADLINE_S):
+        """ctr tasks exec: the exit code of the command is the status."""
+        return self.ctr(*self._exec_args(flags, container, exec_id, command), input=input,
+                        deadline_s=deadline_s)
+
+    def exec_sh(self, container, script, **options):
+        """exec() of a shell script."""
+        return self.exec(container, "sh", "-c", script, **options)
+
+    def exec_session(self, container, *command, flags=(), exec_id=None):
+        """ctr tasks exec in the background, with pipes at its stdio. For `with`."""
+        exec_id = exec_id or self.new_id()
+        return self._session(container, exec_id,
+                             self._exec_args(flags, container, exec_id, command))
+
+    def attach(self, container):
+        """ctr tasks attach in the background, with pipes at its stdio. For `with`."""
+        return self._session(container, container, ("tasks", "attach", container))
+
+    def terminal(self, *command, flags=(), size=(24, 80)):
+        """ctr run --rm --tty under a terminal of (rows, columns). For `with`."""
+        container = self.new_id()
+        return self._terminal(container, container, self._run_args(
+            ("--rm", "--tty", *flags), BUSYBOX_IMAGE, container, command), size)
+
+    def exec_terminal(self, container, *command, flags=(), size=(24, 80)):
+        """ctr tasks exec --tty under a terminal of (rows, columns). For `with`."""
+        exec_id = self.new_id()
+        return self._terminal(container, exec_id, self._exec_args(
+            ("--tty", *flags), container, exec_id, command), size)
 
     def create_args(self, container, command):
         return ("containers", "create", "--runtime", self._type, BUSYBOX_IMAGE, container, "--",
@@ -104,19 +140,45 @@ class Client:
         rows = self.ctr("tasks", "ls").text.splitlines()[1:]
         return [(fields[0], int(fields[1]), fields[2]) for fields in map(str.split, rows)]
 
+    def task_processes(self, container):
+        """{pid: exec id or None} of `ctr tasks ps`."""
+        shown = self.ctr("tasks", "ps", container)
+        assert shown.status == 0, shown
+        rows = [row.split(maxsplit=1) for row in shown.text.splitlines()[1:]]
+        return {int(pid): (found := re.search(r"ExecID:([^,]*),", info)) and found.group(1)
+                for pid, info in rows}
+
     def close(self):
         for session in self._background:
             session.abandon()
+
+    def _session(self, container, process_id, args):
+        return self._keep(Session(container, process_id,
+                                  self.containerd.ctr_argv(*args, namespace=NAMESPACE)))
+
+    def _terminal(self, container, process_id, args, size):
+        return self._keep(Terminal(container, process_id, self.containerd.ctr_argv(
+            *args, namespace=NAMESPACE), size))
+
+    def _keep(self, session):
+        self._background.append(session)
+        return session
+
+    def _exec_args(self, flags, container, exec_id, command):
+        return ("tasks", "exec", "--exec-id", exec_id or self.new_id(), *flags, container, *command)
 
     def _run_args(self, flags, image, container, command):
         return ("run", "--runtime", self._type, *flags, image, container or self.new_id(), *command)
 
 
 class Session:
-    """A `ctr run` that goes on while the test looks at the host."""
+    """A `ctr run` or `ctr tasks exec` that goes on while the test looks at the host.
 
-    def __init__(self, container, argv):
+    process_id: what events call the process, the exec's id or the container's own."""
+
+    def __init__(self, container, process_id, argv):
         self.container = container
+        self.process_id = process_id
         self._argv = argv
         self._stderr = tempfile.TemporaryFile()
         self._output = b""
@@ -141,6 +203,23 @@ class Session:
             self._output += chunk
         before, self._output = self._output.split(marker, 1)
         return before.decode(errors="replace").splitlines()
+
+    def fill_stdin(self, quiet_s=1):
+        """Writes until for so long nothing more is taken."""
+        stdin = self.process.stdin.fileno()
+        os.set_blocking(stdin, False)
+        while select.select([], [stdin], [], quiet_s)[1]:
+            os.write(stdin, bytes(4096))
+
+    def drain(self, quiet_s):
+        """What has arrived when nothing has come for so long; read_until() sees none of it."""
+        while select.select([self.process.stdout], [], [], quiet_s)[0]:
+            chunk = os.read(self.process.stdout.fileno(), 65536)
+            if not chunk:
+                break
+            self._output += chunk
+        drained, self._output = self._output, b""
+        return drained
 
     def finish(self, deadline_s=CALL_DEADLINE_S):
         """Closes stdin and waits for the end; stdout holds what read_until() has not taken."""

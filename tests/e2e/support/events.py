@@ -20,6 +20,11 @@ class Event:
     def container(self):
         return self.payload.get("container_id") or self.payload.get("id")
 
+    @property
+    def process(self):
+        """Of the container: the exec's id; the container's own for its init and for itself."""
+        return self.payload.get("exec_id") or self.payload.get("id") or self.container
+
 
 class EventStream:
     """Everything that happened since the start, in order."""
@@ -51,22 +56,25 @@ class EventStream:
             *lines, self._partial = (self._partial + chunk).split(b"\n")
             self.events += filter(None, map(self._parse, lines))
 
-    def wait_for(self, topic, container, deadline_s):
-        """The first event of `topic` for `container`, also one of the past."""
+    def wait_for(self, topic, container, deadline_s, exec_id=None):
+        """The first event of `topic` for `container` or its exec, also one of the past."""
         end = time.monotonic() + deadline_s
         while True:
             self.drain()
             for event in self.events:
-                if event.topic == topic and event.container == container:
+                if (event.topic, event.container, event.process) == (topic, container,
+                                                                     exec_id or container):
                     return event
             remaining = end - time.monotonic()
             if remaining <= 0 or not select.select([self], [], [], remaining)[0]:
                 raise TimeoutError(f"no {topic} for {container} within {deadline_s} s; seen: "
                                    f"{self.topics_of(container)}")
 
-    def topics_of(self, container):
+    def topics_of(self, container, exec_id=None):
+        """Of the container with its execs, or of one exec."""
         self.drain()
-        return [event.topic for event in self.events if event.container == container]
+        return [event.topic for event in self.events
+                if event.container == container and exec_id in (None, event.process)]
 
     def _parse(self, line):
         # 2026-11-22 10:35:24.01 +0000 UTC <namespace> <topic> <JSON>

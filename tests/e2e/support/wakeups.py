@@ -8,6 +8,7 @@ import ctypes
 import os
 import select
 
+IN_MODIFY = 0x2
 IN_CREATE = 0x100
 IN_DELETE = 0x200
 IN_MOVE = 0xC0
@@ -48,6 +49,10 @@ class Wakeups:
         """Entries that come and go directly below `directory`, which need not exist."""
         _libc.inotify_add_watch(self._inotify, os.fsencode(directory),
                                 IN_CREATE | IN_DELETE | IN_MOVE)
+
+    def watch_file(self, path):
+        """What is written to it."""
+        _libc.inotify_add_watch(self._inotify, os.fsencode(path), IN_MODIFY)
 
     def watch_readable(self, fd):
         """The caller reads from `fd` before the next wait()."""

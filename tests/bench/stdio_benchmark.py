@@ -1,0 +1,70 @@
+"""`tools/bench stdio`: how fast the bytes of a container's stdout reach a reader of `ctr run`, with our
+runtime and with runc, interleaved; beside a bare vsock connection into a guest where the build has
+the means for it (docs/benchmarks.md)."""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+
+import pods
+from private_containerd import ContainerdError
+from stdio_report import StdioFigures
+
+CHUNK = 1 << 20
+TIMEOUT_S = 600
+
+
+class Incomplete(Exception):
+    """Not every byte has arrived."""
+
+
+FAILURES = (ContainerdError, subprocess.SubprocessError, Incomplete)
+
+
+def run(progress, build, runs, mib, json_path):
+    figures = StdioFigures(mib, load_before=os.getloadavg()[0])
+    with contextlib.ExitStack() as stack:
+        with progress.stage("containerd", FAILURES):
+            containers = stack.enter_context(contextlib.closing(pods.Pods(build)))
+        with progress.stage("runs", FAILURES) as stage:
+            _measure(stage, build, containers, figures, runs)
+    progress.finish()
+    print(figures.report())
+    if json_path:
+        json_path.write_text(json.dumps(figures.to_json(), indent=2) + "\n")
+
+
+def _measure(stage, build, containers, figures, runs):
+    """The first round warms the caches and does not count."""
+    for number in range(runs + 1):
+        stage.show(f"{number} of {runs}" if number else "warming up")
+        took = {}
+        if build.vsock_floor.exists():
+            took["floor"] = _time([build.vsock_floor, build.kernel, build.vsock_floor_init,
+                                   str(figures.mib)], figures.mib)
+        for kind, runtime in (("kata", pods.KATA), ("runc", pods.RUNC)):
+            took[kind] = _time(containers.run_argv(
+                runtime, f"kata-bench-stdio-{kind}-{number}", "dd", "if=/dev/zero", "bs=1M",
+                f"count={figures.mib}"), figures.mib)
+        if number:
+            for kind, milliseconds in took.items():
+                figures.took_ms.setdefault(kind, []).append(milliseconds)
+
+
+def _time(argv, mib):
+    """From the first byte to the last, in milliseconds."""
+    buffer = bytearray(CHUNK)
+    received, first, last = 0, None, None
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL) as process:
+        while count := process.stdout.readinto1(buffer):
+            last = time.perf_counter()
+            first = first or last
+            received += count
+        status = process.wait(TIMEOUT_S)
+    if status != 0 or received != mib << 20:
+        raise Incomplete(f"{' '.join(map(str, argv))} ended with status {status} after {received} of "
+                         f"{mib << 20} bytes")
+    return (last - first) * 1000
