@@ -20,6 +20,19 @@ ttrpc::Handler handler_of(TaskService* service, Async<Response> (TaskService::*m
   };
 }
 
+template <typename Request, typename Response>
+auto handler_of(TaskService* service, Async<Response> (TaskService::*method)(Request,
+                                                                             ttrpc::Caller)) {
+  return [service, method](std::string payload, ttrpc::Caller caller) -> Async<std::string> {
+    Request request;
+    if (!request.ParseFromString(payload))
+      co_return fail(Code::kInvalidArgument, "the request cannot be decoded");
+    KATA_CO_TRY(Response response,
+                co_await (service->*method)(std::move(request), std::move(caller)));
+    co_return encode(std::move(response));
+  };
+}
+
 }  // namespace
 
 void TaskService::add_to(ttrpc::Server& server, const std::string& service_name) {

@@ -80,7 +80,8 @@ TaskService::TaskService(sandbox::Sandbox& sandbox, events::EventSink& events, I
       open_io_(std::move(open_io)),
       shut_down_(std::move(shut_down)) {}
 
-Async<api::CreateTaskResponse> TaskService::create(api::CreateTaskRequest request) {
+Async<api::CreateTaskResponse> TaskService::create(api::CreateTaskRequest request,
+                                                   ttrpc::Caller caller) {
   KATA_CO_CHECK(validate(request));
   io::StdioConfig stdio{.in = request.stdin(),
                         .out = request.stdout(),
@@ -106,6 +107,15 @@ Async<api::CreateTaskResponse> TaskService::create(api::CreateTaskRequest reques
   if (!pid) {
     containers_->erase(request.id());
     co_return std::unexpected(std::move(pid).error());
+  }
+  if (caller.has_gone()) {
+    log::warning("nobody waits for the container any more", {{"container", request.id()}});
+    auto removed = co_await sandbox_.remove(request.id(), "");
+    if (!removed)
+      log::error("undo a create",
+                 {{"container", request.id()}, {"error", removed.error().message()}});
+    containers_->erase(request.id());
+    co_return fail(Code::kCancelled, "the client has gone");
   }
   publish_create(request, *pid);
   api::CreateTaskResponse response;

@@ -72,7 +72,9 @@ class TaskService {
   };
   class EventDue;
 
-  Async<api::CreateTaskResponse> create(api::CreateTaskRequest request);
+  /// Undone when `caller` has gone before its answer: a containerd that was killed meanwhile never
+  /// asks for the container again (containerd issue 6860).
+  Async<api::CreateTaskResponse> create(api::CreateTaskRequest request, ttrpc::Caller caller);
   Async<std::string> exec(api::ExecProcessRequest request);
   Async<api::StartResponse> start(api::StartRequest request);
   Async<api::DeleteResponse> remove(api::DeleteRequest request);

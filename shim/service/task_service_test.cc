@@ -372,6 +372,18 @@ TEST_CASE_METHOD(ServiceFixture, "a container that is being created keeps the po
   CHECK(creating->value());
 }
 
+TEST_CASE_METHOD(ServiceFixture, "a create that nobody waits for any more is undone") {
+  sandbox.create_gate.emplace(context.get_executor());
+  auto creating = begin("Create", create_request("c1"));
+  run_until(context, [&] { return !opened.empty(); });
+  client.reset();
+  run_until(context, [&] { return creating->has_value(); });
+  sandbox.create_gate->set();
+  run_until(context, [&] { return sandbox.removed == 1; });
+  CHECK(sandbox.containers.empty());
+  CHECK(sink.events.empty());
+}
+
 TEST_CASE_METHOD(ServiceFixture, "other calls answer while a create is under way") {
   REQUIRE(create("c1"));
   sandbox.create_gate.emplace(context.get_executor());

@@ -40,6 +40,7 @@ class FakeSandbox : public sandbox::Sandbox {
   std::optional<Error> create_error;
   std::optional<Error> start_error;
   int shutdowns = 0;
+  int removed = 0;
   std::vector<std::string> calls;
   /// What the next of the noted calls answers.
   std::optional<Error> call_error;
@@ -119,6 +120,7 @@ class FakeSandbox : public sandbox::Sandbox {
     KATA_CO_TRY(sandbox::ProcessState current, state(id, exec_id));
     if (current.status == sandbox::ProcessStatus::kRunning)
       co_return fail(Code::kFailedPrecondition, "cannot delete a running process");
+    ++removed;
     if (exec_id.empty())
       containers.erase(id);
     else
