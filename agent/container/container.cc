@@ -5,10 +5,8 @@
 
 #include <sched.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <time.h>
 
-#include "agent/container/spawn.h"
+#include "agent/container/exec_process.h"
 #include "agent/isolation/namespaces.h"
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
@@ -22,14 +20,23 @@ using namespace std::chrono_literals;
 
 // How long killed processes may take to vanish; only one stuck in the kernel takes longer.
 constexpr auto kDeathTimeout = 10s;
+// For a process that the container itself can stop; far more than a slow machine needs.
+constexpr auto kExecAnswerTimeout = 60s;
 
-constexpr std::string_view kInitStage = "unable to start container process";
+// How long an init that takes its namespaces with it may need to be reaped.
+constexpr auto kInitEndTimeout = 1s;
 
-int64_t wall_clock_ns() {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
-  return now.tv_sec * kNanosecondsPerSecond + now.tv_nsec;
+/// The end of the init fails an exec at any point: no process can be born in its pid namespace
+/// (ENOMEM), its namespaces cannot be joined (ESRCH), or the exec is killed.
+bool is_the_requests_fault(Code code) {
+  return code == Code::kNotFound || code == Code::kPermissionDenied ||
+         code == Code::kInvalidArgument;
+}
+
+void log_not_enforced(const std::string& what, const std::vector<std::string>& keys) {
+  if (keys.empty()) return;
+  log::warning("parts of the spec are not applied yet",
+               {{"process", what}, {"keys", fmt::format("{}", fmt::join(keys, " "))}});
 }
 
 Result<oci::Spec> parse_request(const CreateRequest& request) {
@@ -41,138 +48,138 @@ Result<oci::Spec> parse_request(const CreateRequest& request) {
   if (spec.process.terminal) {
     return fail(Code::kUnimplemented, "process.terminal: the agent offers pipes only, no terminal");
   }
-  if (auto keys = oci::not_enforced(spec); !keys.empty()) {
-    log::warning("parts of the spec are not applied yet",
-                 {{"container", request.id}, {"keys", fmt::format("{}", fmt::join(keys, " "))}});
-  }
+  log_not_enforced("container " + request.id, oci::not_enforced(spec));
   return spec;
-}
-
-struct SyncPair {
-  SyncSocket agent_end;
-  UniqueFd init_end;
-};
-
-Result<SyncPair> make_sync_pair() {
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    return fail_errno("make the sync socket pair");
-  }
-  return SyncPair{SyncSocket(UniqueFd(ends[0])), UniqueFd(ends[1])};
 }
 
 }  // namespace
 
-Container::Container(std::string id, isolation::Cgroup cgroup, Stdio stdio, SyncSocket sync)
-    : id_(std::move(id)),
+Container::Container(const Environment& environment, const CreateRequest& request,
+                     const oci::Spec& spec, isolation::Cgroup cgroup)
+    : environment_(environment),
+      id_(request.id),
+      init_settings_(spec.process),
       cgroup_(std::move(cgroup)),
-      ports_(stdio.ports()),
-      sync_(std::move(sync)),
-      stdio_(std::move(stdio)) {}
+      execs_(request.id) {}
 
 Result<std::shared_ptr<Container>> Container::create(const Environment& environment,
                                                      const CreateRequest& request) {
   KATA_TRY(oci::Spec spec, parse_request(request));
   KATA_TRY(auto cgroup, isolation::Cgroup::create(request.id, environment.cgroup_root));
-  std::shared_ptr<Container> container;
-  CleanupStack cleanup;  // last: it runs while the others still exist
+  std::shared_ptr<Container> container(
+      new Container(environment, request, spec, std::move(cgroup)));
+  CleanupStack cleanup;
   cleanup.add([&] {
-    Status removed = container ? container->kill_and_remove() : cgroup.remove(kDeathTimeout);
-    if (!removed) {
+    if (auto removed = container->kill_and_remove(); !removed) {
       log::error("leftovers of a failed create",
                  {{"container", request.id}, {"error", removed.error().message()}});
     }
   });
-  KATA_CHECK(cgroup.apply(spec.linux.resources));
-  KATA_TRY(Stdio stdio, Stdio::open(environment.loop, environment.listeners, request.stdio));
-  KATA_TRY(SyncPair sync, make_sync_pair());
-  container.reset(
-      new Container(request.id, std::move(cgroup), std::move(stdio), std::move(sync.agent_end)));
-  KATA_CHECK(container->spawn(environment, spec, std::move(sync.init_end)));
-  KATA_CHECK(container->configure(request));
+  KATA_CHECK(container->cgroup_.apply(spec.linux.resources));
+  KATA_CHECK(container->create_init(request, spec));
   cleanup.release();
   return container;
 }
 
-Status Container::spawn(const Environment& environment, const oci::Spec& spec, UniqueFd init_end) {
+Status Container::create_init(const CreateRequest& request, const oci::Spec& spec) {
   KATA_TRY(auto plan, isolation::plan_namespaces(spec));
-  SpawnRequest request;
-  request.executable = environment.init_executable;
-  request.stdio = stdio_->child_ends();
-  request.sync = init_end.get();
-  request.cgroup = cgroup_.descriptor();
-  request.new_pid_namespace = (plan.create & CLONE_NEWPID) != 0;
+  ProcessRequest wanted;
+  wanted.label = "container " + id_;
+  wanted.role = "container init";
+  wanted.stdio = request.stdio;
+  wanted.config = {request.rootfs, request.spec_json};
+  wanted.spawn.cgroup = cgroup_.descriptor();
+  wanted.spawn.new_pid_namespace = (plan.create & CLONE_NEWPID) != 0;
   for (const auto& join : plan.join) {
-    if (join.flag == CLONE_NEWPID) request.join_pid_namespace = join.path;
+    if (join.flag == CLONE_NEWPID) wanted.spawn.join_pid_namespace = join.path;
   }
-  own_pid_namespace_ = request.new_pid_namespace;
-  auto start = [&]() -> Result<pid_t> {
-    KATA_TRY(Spawned spawned, spawn_init(request));
-    init_ = std::make_shared<Process>(spawned.pid, std::move(spawned.pidfd));
-    return spawned.pid;
-  };
-  KATA_CHECK(environment.reaper.spawn(
-      start, [self = shared_from_this()](uint32_t status) { self->on_exit(status); }));
-  std::lock_guard lock(mutex_);
-  if (stdio_) stdio_->close_child_ends();
-  return {};
-}
-
-Status Container::configure(const CreateRequest& request) {
-  InitConfig config{request.rootfs, request.spec_json};
-  auto sent = sync_.send(MessageType::kConfig, encode_config(config));
-  // An init that could not even read its configuration may have said why.
-  if (!sent && sent.error().code() != Code::kUnavailable) return sent;
-  KATA_TRY(auto answer, sync_.receive());
-  if (!answer) return std::unexpected(init_gone());
-  if (answer->type == MessageType::kCreated) return {};
-  return std::unexpected(decode_error(answer->body).with_stage(kInitStage));
-}
-
-Status Container::start() {
-  {
-    std::lock_guard lock(mutex_);
-    if (state_ != State::kCreated) {
-      return fail(Code::kFailedPrecondition, "container {} {}", id_,
-                  state_ == State::kStopped ? "has stopped" : "is running already");
+  own_pid_namespace_ = wanted.spawn.new_pid_namespace;
+  shares_agents_pid_namespace_ = !own_pid_namespace_ && wanted.spawn.join_pid_namespace.empty();
+  wanted.at_end = [self = shared_from_this()](ProcessExit& exit) {
+    exit.oom_killed = self->cgroup_.oom_kills().value_or(0) > 0;
+    // With its pid namespace the kernel has killed everything else; without one, outputs would stay
+    // open for as long as any stray process lives.
+    if (self->own_pid_namespace_) return;
+    if (auto killed = self->cgroup_.kill(); !killed) {
+      log::error("processes left", {{"container", self->id_}, {"error", killed.error().message()}});
     }
-    state_ = State::kStarting;
-  }
-  auto started = exchange_start();
-  if (!started) {
-    // It is about to exit: Stopped when this call has answered.
-    init_->wait(kDeathTimeout);
-    return started;
-  }
-  std::lock_guard lock(mutex_);
-  if (state_ == State::kStarting) state_ = State::kRunning;
+  };
+  KATA_TRY(init_, ContainerProcess::create(environment_, std::move(wanted)));
   return {};
 }
 
-Status Container::exchange_start() {
-  auto sent = sync_.send(MessageType::kStart);
-  if (!sent) return std::unexpected(init_gone());
-  KATA_TRY(auto answer, sync_.receive());
-  if (!answer) return std::unexpected(init_gone());
-  if (answer->type == MessageType::kExecuting) {
-    KATA_TRY(answer, sync_.receive());
-    if (!answer) return {};
+Status Container::check_exec_possible() const {
+  if (init_->state() == ContainerProcess::State::kStopped) {
+    return fail(Code::kFailedPrecondition, "cannot exec in a stopped container");
   }
-  return std::unexpected(decode_error(answer->body).with_stage(kInitStage));
+  KATA_TRY(bool frozen, cgroup_.frozen());
+  // Its processes would stand still before they have answered.
+  if (frozen) return fail(Code::kFailedPrecondition, "cannot exec in a paused container");
+  return {};
 }
 
-Error Container::init_gone() {
-  auto exit = init_->wait(kDeathTimeout);
-  if (exit && exit->oom_killed) {
-    return Error(Code::kResourceExhausted, "container init was OOM-killed (memory limit too low?)");
+Result<ProcessRequest> Container::exec_request(const ExecRequest& request) {
+  ProcessRequest wanted;
+  wanted.label = fmt::format("exec {} of container {}", request.id, id_);
+  wanted.role = "exec'd process";
+  wanted.stdio = request.stdio;
+  KATA_TRY(oci::Process process, oci::parse_process(request.process_json));
+  if (process.terminal) {
+    return fail(Code::kUnimplemented, "process.terminal: the agent offers pipes only, no terminal");
   }
-  return Error(Code::kAborted,
-               fmt::format("container init has ended with status {} before its start",
-                           exit ? exit->status : 0));
+  log_not_enforced(wanted.label, oci::not_enforced(process));
+  KATA_TRY(wanted.config.json, complete_exec_process(request.process_json, init_settings_));
+  wanted.spawn.cgroup = cgroup_.descriptor();
+  wanted.spawn.container_init = init_->pidfd();
+  wanted.spawn.join_pid_namespace_of_init = !shares_agents_pid_namespace_;
+  wanted.answer_timeout = kExecAnswerTimeout;
+  wanted.at_end = [self = shared_from_this()](ProcessExit& exit) {
+    constexpr uint32_t kKilled = 128 + SIGKILL;
+    exit.oom_killed = exit.status == kKilled && self->cgroup_.oom_kills().value_or(0) > 0;
+  };
+  return wanted;
 }
 
-Status Container::signal(uint32_t signal, bool all) {
-  if (!all) return init_->signal(signal);
+Result<std::shared_ptr<ContainerProcess>> Container::create_exec(const ExecRequest& request) {
+  KATA_CHECK(validate_id("exec id", request.id));
+  KATA_CHECK(check_exec_possible());
+  KATA_TRY(ProcessRequest wanted, exec_request(request));
+  KATA_CHECK(execs_.reserve(request.id));
+  auto process = ContainerProcess::create(environment_, std::move(wanted));
+  if (process) {
+    execs_.publish(request.id, *process);
+    return process;
+  }
+  execs_.cancel(request.id);
+  if (!is_the_requests_fault(process.error().code()) && init_->wait(kInitEndTimeout)) {
+    return fail(Code::kFailedPrecondition, "cannot exec in a stopped container");
+  }
+  return process;
+}
+
+Result<std::shared_ptr<ContainerProcess>> Container::process(const std::string& exec_id) const {
+  if (exec_id.empty()) return init_;
+  return execs_.find(exec_id);
+}
+
+Status Container::remove_exec(const std::string& id) {
+  KATA_TRY(auto process, execs_.find(id));
+  KATA_CHECK(process->forbid_start());
+  KATA_CHECK(process->kill());
+  process->close_stdio();
+  execs_.erase(id, process);
+  return {};
+}
+
+Status Container::start(const std::string& exec_id) {
+  KATA_TRY(auto started, process(exec_id));
+  if (!exec_id.empty()) KATA_CHECK(check_exec_possible());
+  return started->start();
+}
+
+Status Container::signal(uint32_t signal, bool all, const std::string& exec_id) {
+  KATA_TRY(auto target, process(exec_id));
+  if (!all) return target->signal(signal);
   if (signal == SIGKILL) return cgroup_.kill();
   KATA_TRY(std::vector<pid_t> pids, cgroup_.pids());
   for (pid_t pid : pids) {
@@ -183,14 +190,7 @@ Status Container::signal(uint32_t signal, bool all) {
 }
 
 Status Container::remove() {
-  {
-    std::lock_guard lock(mutex_);
-    if (state_ == State::kStarting || state_ == State::kRunning) {
-      return fail(Code::kFailedPrecondition, "container {} is running: kill it first", id_);
-    }
-    // No start() may come between.
-    state_ = State::kStopped;
-  }
+  KATA_CHECK(init_->forbid_start());
   return kill_and_remove();
 }
 
@@ -198,36 +198,10 @@ Status Container::kill_and_remove() {
   auto killed = cgroup_.kill();
   // NotFound: an earlier call has removed the group.
   if (!killed && killed.error().code() != Code::kNotFound) return killed;
-  if (init_ && !init_->wait(kDeathTimeout)) {
-    return fail(Code::kDeadlineExceeded, "container {}: its init does not die", id_);
-  }
+  if (init_) KATA_CHECK(init_->kill());
+  // Whoever waits for an exec is told before it is forgotten.
+  for (const auto& exec : execs_.clear()) KATA_CHECK(exec->kill());
   return cgroup_.remove(kDeathTimeout);
-}
-
-void Container::on_exit(uint32_t status) {
-  ProcessExit exit;
-  exit.status = status;
-  exit.at_unix_ns = wall_clock_ns();
-  exit.oom_killed = cgroup_.oom_kills().value_or(0) > 0;
-  {
-    std::lock_guard lock(mutex_);
-    state_ = State::kStopped;
-  }
-  // With its pid namespace the kernel has killed everything else; without one, outputs would stay
-  // open for as long as any stray process lives.
-  if (!own_pid_namespace_) {
-    if (auto killed = cgroup_.kill(); !killed) {
-      log::error("processes left", {{"container", id_}, {"error", killed.error().message()}});
-    }
-  }
-  if (auto stdio = take_stdio()) stdio->detach();
-  log::debug("container ended", {{"container", id_}, {"status", std::to_string(status)}});
-  init_->ended(exit);
-}
-
-std::optional<Stdio> Container::take_stdio() {
-  std::lock_guard lock(mutex_);
-  return std::exchange(stdio_, std::nullopt);
 }
 
 }  // namespace kata::container

@@ -1,40 +1,26 @@
-// One container of the guest.
+// One container of the guest: its control group, its init and its execs.
 //
 // Lifecycle: create() -> Created -> start() -> Running -> its init ends -> Stopped -> remove().
 // remove() is legal from Created too: the init is killed. A call that the state does not allow
 // answers FailedPrecondition; the object stays usable after every error.
 //
-// Threading: any thread. The one lock guards the state only: no call holds it while it waits for
-// the init, so signal(), when_ended() and pids() answer during a start().
+// Threading: any thread; calls may overlap. No lock is held while a call waits.
 #pragma once
 
-#include <filesystem>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "agent/container/container_process.h"
+#include "agent/container/environment.h"
+#include "agent/container/execs.h"
 #include "agent/container/process.h"
 #include "agent/container/stdio.h"
-#include "agent/container/sync.h"
 #include "agent/isolation/cgroup.h"
-#include "agent/sandbox/event_loop.h"
-#include "agent/sandbox/reaper.h"
-#include "agent/sandbox/stream_listener.h"
 #include "common/error/error.h"
 #include "common/oci/spec.h"
 
 namespace kata::container {
-
-/// What containers are made with. Borrowed: outlives every container.
-struct Environment {
-  sandbox::EventLoop& loop;
-  sandbox::Reaper& reaper;
-  sandbox::ListenerFactory& listeners;
-  int init_executable = -1;  // descriptor of kata-agent's own binary
-  std::filesystem::path cgroup_root = isolation::kCgroupRoot;
-};
 
 struct CreateRequest {
   std::string id;
@@ -43,56 +29,65 @@ struct CreateRequest {
   StdioWanted stdio;
 };
 
+struct ExecRequest {
+  std::string id;
+  std::string process_json;
+  StdioWanted stdio;
+};
+
 class Container : public std::enable_shared_from_this<Container> {
  public:
   /// Up to the point where only execve is missing. On failure nothing is left. Errors keep the code
-  /// of the first failing step; messages of the init begin as runc's do ("unable to start container
-  /// process: …").
+  /// of the first failing step; see ContainerProcess.
   static Result<std::shared_ptr<Container>> create(const Environment& environment,
                                                    const CreateRequest& request);
   Container(const Container&) = delete;
   Container& operator=(const Container&) = delete;
 
   pid_t pid() const { return init_->pid(); }
-  const StdioPorts& ports() const { return ports_; }
+  const StdioPorts& ports() const { return init_->ports(); }
 
-  /// Returns when execve has succeeded, or with its error: the container is Stopped then.
-  Status start();
-  /// To the init, or to every process of the container. NotFound: the init has ended.
-  Status signal(uint32_t signal, bool all);
-  /// See Process::when_ended.
+  /// A further process in the container, up to the same point; what the request leaves open is as
+  /// for the init, as with runc. AlreadyExists: the id is taken. FailedPrecondition: the container
+  /// is stopped or paused.
+  Result<std::shared_ptr<ContainerProcess>> create_exec(const ExecRequest& request);
+  /// An empty id is the init. NotFound: no such exec.
+  Result<std::shared_ptr<ContainerProcess>> process(const std::string& exec_id) const;
+  /// Forgets an exec and ends its streams. One that never started is killed; FailedPrecondition
+  /// while it runs.
+  Status remove_exec(const std::string& id);
+
+  /// Returns when execve has succeeded, or with its error: the process is Stopped then.
+  Status start(const std::string& exec_id = "");
+  /// To one process, or to every process of the container. NotFound: it has ended.
+  Status signal(uint32_t signal, bool all, const std::string& exec_id = "");
+  /// Of the init; see Process::when_ended.
   void when_ended(Process::ExitHandler handler) { init_->when_ended(std::move(handler)); }
   Result<std::vector<pid_t>> pids() const { return cgroup_.pids(); }
-  /// Kills what is left, removes the control group. FailedPrecondition while the init runs.
-  /// Harmless when repeated.
+
+  /// Kills what is left, forgets the execs, removes the control group. FailedPrecondition while the
+  /// init runs. Harmless when repeated.
   Status remove();
   /// The same, but a running container is killed.
   Status kill_and_remove();
 
  private:
-  enum class State { kCreated, kStarting, kRunning, kStopped };
+  Container(const Environment& environment, const CreateRequest& request, const oci::Spec& spec,
+            isolation::Cgroup cgroup);
 
-  Container(std::string id, isolation::Cgroup cgroup, Stdio stdio, SyncSocket sync);
+  Status create_init(const CreateRequest& request, const oci::Spec& spec);
+  Result<ProcessRequest> exec_request(const ExecRequest& request);
+  /// Why an exec cannot be made or started now, if so.
+  Status check_exec_possible() const;
 
-  Status spawn(const Environment& environment, const oci::Spec& spec, UniqueFd init_end);
-  /// Tells the init what to become and waits until it has.
-  Status configure(const CreateRequest& request);
-  Status exchange_start();
-  /// The error for an init that has gone without a word.
-  Error init_gone();
-  void on_exit(uint32_t status);
-  std::optional<Stdio> take_stdio();
-
+  const Environment environment_;
   const std::string id_;
+  const oci::Process init_settings_;  // what an exec takes over; see complete_exec_process
   isolation::Cgroup cgroup_;
-  const StdioPorts ports_;
-  bool own_pid_namespace_ = false;
-  std::shared_ptr<Process> init_;  // never changes after create()
-  SyncSocket sync_;                // used by create(), then by the one start()
-
-  mutable std::mutex mutex_;
-  State state_ = State::kCreated;  // guarded by mutex_
-  std::optional<Stdio> stdio_;     // guarded by mutex_; empty after the end of the init
+  bool own_pid_namespace_ = false;            // never changes after create()
+  bool shares_agents_pid_namespace_ = false;  // never changes after create()
+  std::shared_ptr<ContainerProcess> init_;    // never changes after create()
+  Execs execs_;
 };
 
 }  // namespace kata::container

@@ -11,52 +11,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "agent/testing/guest.h"
+#include "agent/testing/containers.h"
 
 namespace kata::container {
 namespace {
 
 using nlohmann::json;
 
-struct Fixture {
-  Fixture() : environment(guest.environment()), rootfs(guest.make_rootfs()) {}
-  ~Fixture() {
-    // A failed test leaves nothing either.
-    for (auto& container : containers) static_cast<void>(container->kill_and_remove());
-  }
-
-  CreateRequest request(const std::string& id, const std::vector<std::string>& args,
-                        StdioWanted stdio = {}) {
-    return {id, testing::make_spec(args), rootfs, stdio};
-  }
-
-  Result<std::shared_ptr<Container>> create(const CreateRequest& request) {
-    auto container = Container::create(environment, request);
-    if (container) containers.push_back(*container);
-    return container;
-  }
-
-  std::shared_ptr<Container> must_create(const CreateRequest& request) {
-    auto container = create(request);
-    if (!container) FAIL(container.error().message());
-    return *container;
-  }
-
-  bool has_cgroup(const std::string& id) const {
-    return std::filesystem::exists(environment.cgroup_root / "kata" / id);
-  }
-
-  testing::Guest guest;
-  Environment environment;
-  std::string rootfs;
-  std::vector<std::shared_ptr<Container>> containers;
-};
-
-ProcessExit wait_for_end(Container& container) {
-  std::promise<ProcessExit> ended;
-  container.when_ended([&](const ProcessExit& exit) { ended.set_value(exit); });
-  return ended.get_future().get();
-}
+using Fixture = testing::Containers;
+using testing::kOutput;
+using testing::wait_for_end;
 
 /// Creates, starts and waits; returns what it wrote to stdout.
 std::string run(Fixture& fixture, const CreateRequest& request, uint32_t expected_status = 0) {
@@ -70,8 +34,6 @@ std::string run(Fixture& fixture, const CreateRequest& request, uint32_t expecte
   if (!removed) FAIL(removed.error().message());
   return output;
 }
-
-constexpr StdioWanted kOutput{.out = true};
 
 TEST_CASE("A container runs, its status comes back, nothing is left") {
   Fixture fixture;

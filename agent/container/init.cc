@@ -57,11 +57,28 @@ Status give_streams(uid_t uid) {
 
 Status enter_container(const oci::Spec& spec, const std::string& rootfs) {
   KATA_TRY(auto plan, isolation::plan_namespaces(spec));
-  // spawn_init() has seen to the pid namespace.
+  // spawn_process() has seen to the pid namespace.
   plan.create &= ~CLONE_NEWPID;
   std::erase_if(plan.join, [](const auto& join) { return join.flag == CLONE_NEWPID; });
   KATA_CHECK(isolation::enter_namespaces(plan));
   return isolation::prepare_container(spec, rootfs);
+}
+
+Result<isolation::ExecTarget> set_up_init(const InitConfig& config) {
+  KATA_TRY(oci::Spec spec, oci::parse_spec(config.json));
+  KATA_CHECK(drop_agent_settings(spec.process));
+  KATA_CHECK(enter_container(spec, config.rootfs));
+  KATA_CHECK(give_streams(spec.process.user.uid));
+  return isolation::become_process(spec.process);
+}
+
+Result<isolation::ExecTarget> set_up_exec(const InitConfig& config, UniqueFd container_init) {
+  KATA_TRY(oci::Process process, oci::parse_process(config.json));
+  KATA_CHECK(drop_agent_settings(process));
+  KATA_CHECK(isolation::join_container(process, container_init.get()));
+  container_init.reset();
+  KATA_CHECK(give_streams(process.user.uid));
+  return isolation::become_process(process);
 }
 
 Result<isolation::ExecTarget> set_up(SyncSocket& sync) {
@@ -70,19 +87,18 @@ Result<isolation::ExecTarget> set_up(SyncSocket& sync) {
     return fail(Code::kInternal, "the agent has sent no configuration");
   }
   KATA_TRY(InitConfig config, decode_config(message->body));
-  KATA_TRY(oci::Spec spec, oci::parse_spec(config.spec_json));
   if (setsid() < 0) return fail_errno("setsid");
-  KATA_CHECK(drop_agent_settings(spec.process));
-  KATA_CHECK(enter_container(spec, config.rootfs));
-  KATA_CHECK(give_streams(spec.process.user.uid));
-  return isolation::become_process(spec.process);
+  if (!config.rootfs.empty()) return set_up_init(config);
+  UniqueFd container_init(kInitDescriptor);
+  fcntl(container_init.get(), F_SETFD, FD_CLOEXEC);
+  return set_up_exec(config, std::move(container_init));
 }
 
 Status await_start(SyncSocket& sync) {
   KATA_CHECK(sync.send(MessageType::kCreated));
   KATA_TRY(auto message, sync.receive());
   if (!message || message->type != MessageType::kStart) {
-    return fail(Code::kCancelled, "the container is deleted before its start");
+    return fail(Code::kCancelled, "the process is deleted before its start");
   }
   return sync.send(MessageType::kExecuting);
 }

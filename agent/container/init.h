@@ -1,11 +1,12 @@
-// The init of a container: the process that becomes the container's first program.
+// The agent's own code in a new process of a container, up to the execve of the program: of its
+// init, which makes the container around itself first, or of an exec, which joins it.
 #pragma once
 
 #include "common/base/unique_fd.h"
 
 namespace kata::container {
 
-/// Runs the init's side of sync.h on `sync` and executes the container's program; returns the exit
+/// Runs the process's side of sync.h on `sync` and executes the program; returns the exit
 /// status when that has failed. For main(), when argv[0] is kInitName: single-threaded, before
 /// anything else has run.
 int run_init(UniqueFd sync);

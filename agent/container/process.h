@@ -34,6 +34,7 @@ class Process {
 
   /// In the agent's pid namespace; free for reuse after the end.
   pid_t pid() const { return pid_; }
+  int pidfd() const { return pidfd_.get(); }
 
   /// InvalidArgument: no such signal. NotFound: the process has ended.
   Status signal(uint32_t signal) const;

@@ -1,4 +1,4 @@
-// Starting a container's init: clone3(2) and execveat(2) of our own binary.
+// Starting a process of a container: clone3(2) and execveat(2) of our own binary.
 #pragma once
 
 #include <array>
@@ -12,18 +12,24 @@
 
 namespace kata::container {
 
-/// argv[0] by which main() knows that it is a container's init.
+/// argv[0] by which main() knows that it is to become a process of a container.
 inline constexpr const char* kInitName = "kata-init";
-/// Descriptor of the sync socket in the init; 0, 1 and 2 are the container's streams.
+/// Descriptor of the sync socket in the new process; 0, 1 and 2 are its streams.
 inline constexpr int kSyncDescriptor = 3;
+/// Of the container's init, as a pidfd, in an exec. In an init nothing is there.
+inline constexpr int kInitDescriptor = 4;
 
 struct SpawnRequest {
-  int executable = -1;             // of kata-agent, O_PATH will do; borrowed
-  std::array<int, 3> stdio = {};   // borrowed
-  int sync = -1;                   // the init's end; borrowed
-  int cgroup = -1;                 // directory in which the process is born; borrowed
-  bool new_pid_namespace = false;  // the process becomes its pid 1
-  std::string join_pid_namespace;  // path of a namespace file, or empty
+  int executable = -1;            // of kata-agent, O_PATH will do; borrowed
+  std::array<int, 3> stdio = {};  // borrowed
+  int sync = -1;                  // the new process's end; borrowed
+  int cgroup = -1;                // directory in which the process is born; borrowed
+  int container_init = -1;        // pidfd for an exec, which gets it; borrowed
+
+  /// At most one of these; else the process is born in the agent's own pid namespace.
+  bool new_pid_namespace = false;           // the process becomes its pid 1
+  std::string join_pid_namespace;           // path of a namespace file
+  bool join_pid_namespace_of_init = false;  // that of container_init
 };
 
 struct Spawned {
@@ -31,9 +37,9 @@ struct Spawned {
   UniqueFd pidfd;
 };
 
-/// Returns when the child has called execveat. The child is a direct child of this process, born in
-/// its cgroup, with an empty signal mask and no descriptors above kSyncDescriptor that are not
-/// close-on-exec. Any thread; the calling thread stands still meanwhile (CLONE_VFORK), nobody else.
-Result<Spawned> spawn_init(const SpawnRequest& request);
+/// The child is a direct child of this process, born in its cgroup and pid namespace, with an empty
+/// signal mask and no other descriptors than those named above. Where the pid namespace holds
+/// others already, the child may not have called execveat yet. Any thread.
+Result<Spawned> spawn_process(const SpawnRequest& request);
 
 }  // namespace kata::container

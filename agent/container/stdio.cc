@@ -51,9 +51,7 @@ Result<Stdio> Stdio::open(sandbox::EventLoop& loop, sandbox::ListenerFactory& li
 }
 
 Stdio::~Stdio() {
-  for (auto& stream : streams_) {
-    if (stream) loop_->call([&] { stream->close(); });
-  }
+  if (!process_ended_) close();
 }
 
 std::array<int, 3> Stdio::child_ends() const {
@@ -64,10 +62,16 @@ void Stdio::close_child_ends() {
   for (auto& end : child_ends_) end.reset();
 }
 
-void Stdio::detach() {
+void Stdio::process_ended() {
+  process_ended_ = true;
   for (auto& stream : streams_) {
     if (stream) loop_->call([&] { stream->process_ended(); });
-    stream.reset();
+  }
+}
+
+void Stdio::close() {
+  for (auto& stream : streams_) {
+    if (stream) loop_->call([&] { stream->close(); });
   }
 }
 

@@ -42,7 +42,7 @@ class Stdio {
                             StdioWanted wanted);
   Stdio(Stdio&&) = default;
   Stdio& operator=(Stdio&&) = default;
-  /// Ends what has not been detached.
+  /// close(), unless the process has ended.
   ~Stdio();
 
   const StdioPorts& ports() const { return ports_; }
@@ -51,10 +51,11 @@ class Stdio {
   /// The agent's copies of the process's ends: while they are open, no output ever ends.
   void close_child_ends();
 
-  /// The process has ended. Its stdin and listeners to which the host has not connected are closed;
-  /// outputs go on until their writers are gone and their last byte is sent, also after the
-  /// destruction of this object.
-  void detach();
+  /// Its stdin and listeners to which the host has not connected are closed; outputs go on until
+  /// their writers are gone and their last byte is sent, also after the destruction of this object.
+  void process_ended();
+  /// Ends all streams at once.
+  void close();
 
  private:
   explicit Stdio(sandbox::EventLoop& loop) : loop_(&loop) {}
@@ -63,6 +64,7 @@ class Stdio {
   StdioPorts ports_;
   std::array<UniqueFd, 3> child_ends_;
   std::array<std::shared_ptr<Stream>, 3> streams_;
+  bool process_ended_ = false;
 };
 
 }  // namespace kata::container

@@ -122,7 +122,7 @@ TEST_CASE("After the process's end its output still arrives, and what waits for 
   UniqueFd out = streams.guest.connect(ports.out);
   write_fully(streams.process[1].get(), "last words");
   streams.process = {};
-  streams.stdio->detach();
+  streams.stdio->process_ended();
   streams.stdio.reset();
   CHECK(testing::read_all(out.get()) == "last words");
   CHECK_FALSE(std::filesystem::exists(streams.guest.directory() / std::to_string(ports.in)));

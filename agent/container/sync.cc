@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #include "common/oci/parse.h"
@@ -32,6 +33,11 @@ bool take_value(std::string_view& in, T& value) {
   return true;
 }
 
+Error too_slow() {
+  return Error(Code::kDeadlineExceeded,
+               "the process that is being started does not answer (is it stopped or frozen?)");
+}
+
 /// Bytes read: fewer than `size` only at the end of the stream.
 Result<size_t> read_fully(int fd, char* data, size_t size) {
   size_t done = 0;
@@ -41,6 +47,7 @@ Result<size_t> read_fully(int fd, char* data, size_t size) {
     if (got < 0) {
       if (errno == EINTR) continue;
       if (errno == ECONNRESET) break;
+      if (errno == EAGAIN) return std::unexpected(too_slow());
       return fail_errno("receive from the sync socket");
     }
     done += static_cast<size_t>(got);
@@ -52,10 +59,10 @@ Result<size_t> read_fully(int fd, char* data, size_t size) {
 
 std::string encode_config(const InitConfig& config) {
   std::string body;
-  body.reserve(sizeof(uint32_t) + config.rootfs.size() + config.spec_json.size());
+  body.reserve(sizeof(uint32_t) + config.rootfs.size() + config.json.size());
   append_value(body, static_cast<uint32_t>(config.rootfs.size()));
   body += config.rootfs;
-  body += config.spec_json;
+  body += config.json;
   return body;
 }
 
@@ -81,6 +88,19 @@ Error decode_error(std::string_view body) {
   return Error(code_from_wire(code), std::string(body));
 }
 
+Status SyncSocket::set_timeout(std::chrono::milliseconds timeout) {
+  auto seconds = std::chrono::floor<std::chrono::seconds>(timeout);
+  timeval value{};
+  value.tv_sec = seconds.count();
+  value.tv_usec = std::chrono::microseconds(timeout - seconds).count();
+  for (int option : {SO_RCVTIMEO, SO_SNDTIMEO}) {
+    if (setsockopt(socket_.get(), SOL_SOCKET, option, &value, sizeof value) != 0) {
+      return fail_errno("set the time-out of the sync socket");
+    }
+  }
+  return {};
+}
+
 Status SyncSocket::send(MessageType type, std::string_view body) {
   if (body.size() > kMaxBodyBytes) {
     return fail(Code::kInvalidArgument, "a message of {} bytes, {} are possible", body.size(),
@@ -100,6 +120,7 @@ Status SyncSocket::send(MessageType type, std::string_view body) {
       if (errno == EPIPE || errno == ECONNRESET) {
         return fail(Code::kUnavailable, "the other end of the sync socket has gone");
       }
+      if (errno == EAGAIN) return std::unexpected(too_slow());
       return fail_errno("send on the sync socket");
     }
     left -= static_cast<size_t>(sent);

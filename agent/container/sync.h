@@ -11,6 +11,7 @@
 // are the same binary and run our code only, yet sizes are checked.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -35,8 +36,8 @@ struct Message {
 };
 
 struct InitConfig {
-  std::string rootfs;
-  std::string spec_json;
+  std::string rootfs;  // of a container's init; empty for an exec
+  std::string json;    // the init's config.json, or the exec's process
 };
 
 std::string encode_config(const InitConfig& config);
@@ -51,9 +52,12 @@ class SyncSocket {
  public:
   explicit SyncSocket(UniqueFd socket) : socket_(std::move(socket)) {}
 
-  /// Unavailable: the other end has gone.
+  /// How long each further call may wait for the other end; 0 is for ever.
+  Status set_timeout(std::chrono::milliseconds timeout);
+
+  /// Unavailable: the other end has gone. DeadlineExceeded: it takes nothing.
   Status send(MessageType type, std::string_view body = {});
-  /// Empty: the other end has closed the stream.
+  /// Empty: the other end has closed the stream. DeadlineExceeded: it says nothing.
   Result<std::optional<Message>> receive();
 
   int descriptor() const { return socket_.get(); }

@@ -46,7 +46,7 @@ TEST_CASE("A configuration larger than the socket's buffers arrives whole") {
   auto decoded = decode_config((*message)->body);
   REQUIRE(decoded);
   CHECK(decoded->rootfs == config.rootfs);
-  CHECK(decoded->spec_json == config.spec_json);
+  CHECK(decoded->json == config.json);
 }
 
 TEST_CASE("A closed stream is no message, also in the middle of one") {

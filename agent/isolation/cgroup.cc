@@ -164,6 +164,11 @@ Status Cgroup::thaw(std::chrono::milliseconds timeout) {
   return wait_cgroup_event(dir_.get(), "frozen", 0, deadline_after(timeout));
 }
 
+Result<bool> Cgroup::frozen() const {
+  KATA_TRY(auto wanted, read_cgroup_file(dir_.get(), "cgroup.freeze"));
+  return wanted.starts_with('1');
+}
+
 Status Cgroup::kill() { return write_cgroup_file(dir_.get(), "cgroup.kill", "1"); }
 
 Status Cgroup::remove(std::chrono::milliseconds timeout) {

@@ -52,6 +52,8 @@ class Cgroup {
   /// again.
   Status freeze(std::chrono::milliseconds timeout);
   Status thaw(std::chrono::milliseconds timeout);
+  /// Whether freeze() has been called last.
+  Result<bool> frozen() const;
 
   /// SIGKILL to every process of the subtree, races with fork included (cgroup.kill).
   Status kill();

@@ -21,6 +21,7 @@
 #include "agent/isolation/limits.h"
 #include "agent/isolation/mounts.h"
 #include "agent/isolation/names.h"
+#include "agent/isolation/namespaces.h"
 #include "agent/isolation/rootfs.h"
 #include "agent/isolation/sysctl.h"
 #include "agent/isolation/user.h"
@@ -121,6 +122,13 @@ Status prepare_container(const oci::Spec& spec, const std::string& rootfs) {
   KATA_CHECK(finish_root(spec));
   KATA_CHECK(hide_paths(spec));
   return {};
+}
+
+Status join_container(const oci::Process& process, int init_pidfd) {
+  // By the guest's own /proc: the container's may be anything.
+  KATA_CHECK(set_oom_score_adj(process));
+  KATA_CHECK(join_session_keyring());
+  return join_namespaces_of(init_pidfd);
 }
 
 Result<ExecTarget> become_process(const oci::Process& process) {

@@ -4,7 +4,7 @@
 // Legal call order, each once:
 //   plan_namespaces, enter_namespaces     namespaces.h; then the process is pid 1 of its namespace
 //   prepare_container                     mounts, devices, names; "/" becomes the container's
-//   (a further process of a running container starts here, having joined its namespaces)
+//   (or, for a further process of a running container: join_container)
 //   become_process                        limits, user, capabilities, cwd: no way back
 //   (wait for the order to start)
 //   exec_process                          returns only if it fails
@@ -29,6 +29,11 @@ namespace kata::isolation {
 /// oomScoreAdj, makes process.cwd where it is missing. Afterwards the umask is 0022 and the working
 /// directory "/".
 Status prepare_container(const oci::Spec& spec, const std::string& rootfs);
+
+/// Makes the caller, which was born in the container's control group and pid namespace, a process
+/// of a running container, whose init `init_pidfd` refers to. Applies oomScoreAdj. Afterwards the
+/// working directory is "/".
+Status join_container(const oci::Process& process, int init_pidfd);
 
 /// What become_process found to be executed.
 struct ExecTarget {

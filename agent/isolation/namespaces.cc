@@ -71,4 +71,10 @@ Status enter_namespaces(const NamespacePlan& plan) {
   return {};
 }
 
+Status join_namespaces_of(int init_pidfd) {
+  if (::setns(init_pidfd, CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNS) < 0)
+    return fail_call("join the container's namespaces");
+  return {};
+}
+
 }  // namespace kata::isolation

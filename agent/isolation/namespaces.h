@@ -30,4 +30,9 @@ Result<NamespacePlan> plan_namespaces(const oci::Spec& spec);
 /// CLONE_NEWPID to clone3, remove it from the plan and call this in the child.
 Status enter_namespaces(const NamespacePlan& plan);
 
+/// For a further process of a running container: joins the cgroup, ipc, uts and mount namespaces of
+/// its init, all at once; "/" and the working directory are the container's then. The pid namespace
+/// is that of the caller's birth.
+Status join_namespaces_of(int init_pidfd);
+
 }  // namespace kata::isolation

@@ -8,15 +8,25 @@
 namespace kata::rpc {
 namespace {
 
-Result<std::shared_ptr<container::Container>> find_init(const sandbox::Sandbox& sandbox,
-                                                        const std::string& container_id,
-                                                        const std::string& exec_id) {
+Result<std::shared_ptr<container::Container>> find(const sandbox::Sandbox& sandbox,
+                                                   const std::string& container_id) {
   KATA_CHECK(validate_id("container id", container_id));
-  KATA_TRY(auto container, sandbox.find(container_id));
-  if (!exec_id.empty()) {
-    return fail(Code::kNotFound, "container {} has no process \"{}\"", container_id, exec_id);
-  }
-  return container;
+  return sandbox.find(container_id);
+}
+
+Result<std::shared_ptr<container::ContainerProcess>> find_process(const sandbox::Sandbox& sandbox,
+                                                                  const std::string& container_id,
+                                                                  const std::string& exec_id) {
+  if (!exec_id.empty()) KATA_CHECK(validate_id("exec id", exec_id));
+  KATA_TRY(auto container, find(sandbox, container_id));
+  return container->process(exec_id);
+}
+
+void describe(const container::StdioPorts& ports, pid_t pid, pb::CreatedProcess& out) {
+  out.set_stdin_port(ports.in);
+  out.set_stdout_port(ports.out);
+  out.set_stderr_port(ports.err);
+  out.set_pid(static_cast<uint32_t>(pid));
 }
 
 }  // namespace
@@ -51,20 +61,36 @@ Result<pb::CreateContainerResponse> create_container(sandbox::Sandbox& sandbox,
                  {{"container", wanted.id}, {"error", container.error().message()}});
     return std::unexpected(container.error());
   }
-  const container::StdioPorts& ports = (*container)->ports();
   pb::CreateContainerResponse response;
-  pb::CreatedProcess& process = *response.mutable_process();
-  process.set_stdin_port(ports.in);
-  process.set_stdout_port(ports.out);
-  process.set_stderr_port(ports.err);
-  process.set_pid(static_cast<uint32_t>((*container)->pid()));
+  describe((*container)->ports(), (*container)->pid(), *response.mutable_process());
   return response;
+}
+
+Result<pb::CreateExecResponse> create_exec(sandbox::Sandbox& sandbox,
+                                           const pb::CreateExecRequest& request) {
+  KATA_TRY(auto container, find(sandbox, request.container_id()));
+  container::ExecRequest wanted;
+  wanted.id = request.exec_id();
+  wanted.process_json = request.oci_process();
+  wanted.stdio = {request.stdin(), request.stdout(), request.stderr()};
+  KATA_TRY(auto process, container->create_exec(wanted));
+  pb::CreateExecResponse response;
+  describe(process->ports(), process->pid(), *response.mutable_process());
+  return response;
+}
+
+Result<pb::DeleteExecResponse> delete_exec(sandbox::Sandbox& sandbox,
+                                           const pb::DeleteExecRequest& request) {
+  KATA_CHECK(validate_id("exec id", request.exec_id()));
+  KATA_TRY(auto container, find(sandbox, request.container_id()));
+  KATA_CHECK(container->remove_exec(request.exec_id()));
+  return pb::DeleteExecResponse();
 }
 
 Result<pb::StartProcessResponse> start_process(sandbox::Sandbox& sandbox,
                                                const pb::StartProcessRequest& request) {
-  KATA_TRY(auto container, find_init(sandbox, request.container_id(), request.exec_id()));
-  KATA_CHECK(container->start());
+  KATA_TRY(auto container, find(sandbox, request.container_id()));
+  KATA_CHECK(container->start(request.exec_id()));
   return pb::StartProcessResponse();
 }
 
@@ -77,14 +103,14 @@ Result<pb::DeleteContainerResponse> delete_container(sandbox::Sandbox& sandbox,
 
 Result<pb::SignalProcessResponse> signal_process(sandbox::Sandbox& sandbox,
                                                  const pb::SignalProcessRequest& request) {
-  KATA_TRY(auto container, find_init(sandbox, request.container_id(), request.exec_id()));
-  KATA_CHECK(container->signal(request.signal(), request.all()));
+  KATA_TRY(auto container, find(sandbox, request.container_id()));
+  KATA_CHECK(container->signal(request.signal(), request.all(), request.exec_id()));
   return pb::SignalProcessResponse();
 }
 
 Result<pb::ListProcessesResponse> list_processes(sandbox::Sandbox& sandbox,
                                                  const pb::ListProcessesRequest& request) {
-  KATA_TRY(auto container, find_init(sandbox, request.container_id(), ""));
+  KATA_TRY(auto container, find(sandbox, request.container_id()));
   KATA_TRY(std::vector<pid_t> pids, container->pids());
   pb::ListProcessesResponse response;
   for (pid_t pid : pids) response.add_pids(static_cast<uint32_t>(pid));
@@ -93,12 +119,12 @@ Result<pb::ListProcessesResponse> list_processes(sandbox::Sandbox& sandbox,
 
 void wait_process(sandbox::Sandbox& sandbox, const pb::WaitProcessRequest& request,
                   Finish<pb::WaitProcessResponse> finish) {
-  auto container = find_init(sandbox, request.container_id(), request.exec_id());
-  if (!container) {
-    finish(std::unexpected(container.error()));
+  auto process = find_process(sandbox, request.container_id(), request.exec_id());
+  if (!process) {
+    finish(std::unexpected(process.error()));
     return;
   }
-  (*container)->when_ended([finish = std::move(finish)](const container::ProcessExit& exit) {
+  (*process)->when_ended([finish = std::move(finish)](const container::ProcessExit& exit) {
     pb::WaitProcessResponse response;
     response.set_exit_status(exit.status);
     response.set_exited_at_unix_ns(exit.at_unix_ns);

@@ -11,6 +11,10 @@ Result<pb::CreateSandboxResponse> create_sandbox(sandbox::Sandbox& sandbox,
                                                  const pb::CreateSandboxRequest& request);
 Result<pb::CreateContainerResponse> create_container(sandbox::Sandbox& sandbox,
                                                      const pb::CreateContainerRequest& request);
+Result<pb::CreateExecResponse> create_exec(sandbox::Sandbox& sandbox,
+                                           const pb::CreateExecRequest& request);
+Result<pb::DeleteExecResponse> delete_exec(sandbox::Sandbox& sandbox,
+                                           const pb::DeleteExecRequest& request);
 Result<pb::StartProcessResponse> start_process(sandbox::Sandbox& sandbox,
                                                const pb::StartProcessRequest& request);
 Result<pb::DeleteContainerResponse> delete_container(sandbox::Sandbox& sandbox,

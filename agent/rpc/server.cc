@@ -108,6 +108,8 @@ class GrpcServer : public Server {
   void serve_all() {
     serve_blocking<pb::CreateSandboxRequest>(&Service::RequestCreateSandbox, create_sandbox);
     serve_blocking<pb::CreateContainerRequest>(&Service::RequestCreateContainer, create_container);
+    serve_blocking<pb::CreateExecRequest>(&Service::RequestCreateExec, create_exec);
+    serve_blocking<pb::DeleteExecRequest>(&Service::RequestDeleteExec, delete_exec);
     serve_blocking<pb::StartProcessRequest>(&Service::RequestStartProcess, start_process);
     serve_blocking<pb::DeleteContainerRequest>(&Service::RequestDeleteContainer, delete_container);
     serve_quick<pb::SignalProcessRequest>(&Service::RequestSignalProcess, signal_process);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agent/container/container.h"
+#include "agent/container/environment.h"
 #include "common/error/error.h"
 
 namespace kata::sandbox {

@@ -132,10 +132,15 @@ void note_linux(Paths& out, const Linux& linux) {
 
 }  // namespace
 
-std::vector<std::string> not_enforced(const Spec& spec) {
+std::vector<std::string> not_enforced(const Process& process) {
   Paths out;
-  note_process(out, spec.process);
-  if (spec.process.capabilities) note_unknown_capabilities(out, *spec.process.capabilities);
+  note_process(out, process);
+  if (process.capabilities) note_unknown_capabilities(out, *process.capabilities);
+  return out;
+}
+
+std::vector<std::string> not_enforced(const Spec& spec) {
+  Paths out = not_enforced(spec.process);
   note_hooks(out, spec.hooks);
   note_linux(out, spec.linux);
   return out;

@@ -24,5 +24,7 @@ Result<Process> parse_process(std::string_view json);
 /// What the spec asks for and the agent does not apply yet, one JSON path each, such as
 /// "linux.seccomp". The agent logs them once per container: nothing is ignored in silence.
 std::vector<std::string> not_enforced(const Spec& spec);
+/// The same for the process of an exec.
+std::vector<std::string> not_enforced(const Process& process);
 
 }  // namespace kata::oci

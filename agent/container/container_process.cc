@@ -1,0 +1,189 @@
+#include "agent/container/container_process.h"
+
+#include <utility>
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "common/base/cleanup.h"
+#include "common/log/log.h"
+
+namespace kata::container {
+namespace {
+
+using namespace std::chrono_literals;
+
+// How long a killed process may take to vanish; only one stuck in the kernel takes longer.
+constexpr auto kDeathTimeout = 10s;
+
+constexpr std::string_view kInitStage = "unable to start container process";
+
+ProcessExit exit_now(uint32_t status) {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
+  return {status, now.tv_sec * kNanosecondsPerSecond + now.tv_nsec, false};
+}
+
+struct SyncPair {
+  SyncSocket agent_end;
+  UniqueFd init_end;
+};
+
+Result<SyncPair> make_sync_pair(std::chrono::milliseconds timeout) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return fail_errno("make the sync socket pair");
+  }
+  SyncPair pair{SyncSocket(UniqueFd(ends[0])), UniqueFd(ends[1])};
+  KATA_CHECK(pair.agent_end.set_timeout(timeout));
+  return pair;
+}
+
+}  // namespace
+
+ContainerProcess::ContainerProcess(const ProcessRequest& request, Stdio stdio, SyncSocket sync)
+    : label_(request.label),
+      role_(request.role),
+      ports_(stdio.ports()),
+      sync_(std::move(sync)),
+      stdio_(std::move(stdio)) {}
+
+Result<std::shared_ptr<ContainerProcess>> ContainerProcess::create(const Environment& environment,
+                                                                   ProcessRequest request) {
+  KATA_TRY(Stdio stdio, Stdio::open(environment.loop, environment.listeners, request.stdio));
+  KATA_TRY(SyncPair sync, make_sync_pair(request.answer_timeout));
+  std::shared_ptr<ContainerProcess> process(
+      new ContainerProcess(request, std::move(stdio), std::move(sync.agent_end)));
+  KATA_CHECK(process->spawn(environment, request, std::move(sync.init_end)));
+  if (auto configured = process->configure(request.config); !configured) {
+    if (auto killed = process->kill(); !killed) {
+      log::error("leftover of a failed start", {{"error", killed.error().message()}});
+    }
+    return std::unexpected(configured.error());
+  }
+  return process;
+}
+
+Status ContainerProcess::spawn(const Environment& environment, ProcessRequest& request,
+                               UniqueFd init_end) {
+  request.spawn.executable = environment.init_executable;
+  request.spawn.stdio = stdio_->child_ends();
+  request.spawn.sync = init_end.get();
+  auto start = [&]() -> Result<pid_t> {
+    KATA_TRY(Spawned spawned, spawn_process(request.spawn));
+    process_ = std::make_unique<Process>(spawned.pid, std::move(spawned.pidfd));
+    return spawned.pid;
+  };
+  auto on_exit = [self = shared_from_this(), at_end = std::move(request.at_end)](uint32_t status) {
+    ProcessExit exit = exit_now(status);
+    if (at_end) at_end(exit);
+    self->on_exit(exit);
+  };
+  KATA_CHECK(environment.reaper.spawn(start, std::move(on_exit)));
+  std::lock_guard lock(mutex_);
+  if (stdio_) stdio_->close_child_ends();
+  return {};
+}
+
+Status ContainerProcess::configure(const InitConfig& config) {
+  auto sent = sync_->send(MessageType::kConfig, encode_config(config));
+  // A process that could not even read its configuration may have said why.
+  if (!sent && sent.error().code() != Code::kUnavailable) return sent;
+  KATA_TRY(auto answer, sync_->receive());
+  if (!answer) return std::unexpected(gone());
+  if (answer->type == MessageType::kCreated) return {};
+  return std::unexpected(decode_error(answer->body).with_stage(kInitStage));
+}
+
+ContainerProcess::State ContainerProcess::state() const {
+  std::lock_guard lock(mutex_);
+  return state_;
+}
+
+Status ContainerProcess::start() {
+  {
+    std::lock_guard lock(mutex_);
+    if (state_ != State::kCreated) {
+      return fail(Code::kFailedPrecondition, "{} {}", label_,
+                  state_ == State::kStopped ? "has stopped" : "is running already");
+    }
+    state_ = State::kStarting;
+  }
+  auto started = exchange_start();
+  sync_.reset();
+  if (!started) {
+    // It exits by itself, if it has not been stopped: Stopped when this call has answered.
+    if (auto killed = kill(); !killed) {
+      log::error("leftover of a failed start", {{"error", killed.error().message()}});
+    }
+    return started;
+  }
+  std::lock_guard lock(mutex_);
+  if (state_ == State::kStarting) state_ = State::kRunning;
+  return {};
+}
+
+Status ContainerProcess::exchange_start() {
+  auto sent = sync_->send(MessageType::kStart);
+  if (!sent) return std::unexpected(gone());
+  KATA_TRY(auto answer, sync_->receive());
+  if (!answer) return std::unexpected(gone());
+  if (answer->type == MessageType::kExecuting) {
+    KATA_TRY(answer, sync_->receive());
+    if (!answer) return {};
+  }
+  auto error = decode_error(answer->body).with_stage(kInitStage);
+  // Its status is that of a failed execve, not of a kill that came too early.
+  process_->wait(kDeathTimeout);
+  return std::unexpected(std::move(error));
+}
+
+Error ContainerProcess::gone() {
+  auto exit = process_->wait(kDeathTimeout);
+  if (exit && exit->oom_killed) {
+    return Error(Code::kResourceExhausted,
+                 fmt::format("{} was OOM-killed (memory limit too low?)", role_));
+  }
+  return Error(Code::kAborted, fmt::format("{} has ended with status {} before its start", role_,
+                                           exit ? exit->status : 0));
+}
+
+Status ContainerProcess::forbid_start() {
+  std::lock_guard lock(mutex_);
+  if (state_ == State::kStarting || state_ == State::kRunning) {
+    return fail(Code::kFailedPrecondition, "{} is running: kill it first", label_);
+  }
+  state_ = State::kStopped;
+  return {};
+}
+
+Status ContainerProcess::kill() const {
+  auto killed = signal(SIGKILL);
+  if (!killed && killed.error().code() != Code::kNotFound) return killed;
+  if (process_->wait(kDeathTimeout)) return {};
+  return fail(Code::kDeadlineExceeded, "{}: its process {} does not die", label_, pid());
+}
+
+void ContainerProcess::close_stdio() {
+  std::optional<Stdio> closing;
+  {
+    std::lock_guard lock(mutex_);
+    closing = std::exchange(stdio_, std::nullopt);
+  }
+  if (closing) closing->close();
+}
+
+void ContainerProcess::on_exit(ProcessExit exit) {
+  {
+    std::lock_guard lock(mutex_);
+    state_ = State::kStopped;
+    // On the loop's thread: does not wait.
+    if (stdio_) stdio_->process_ended();
+  }
+  log::debug("process ended", {{"process", label_}, {"status", std::to_string(exit.status)}});
+  process_->ended(exit);
+}
+
+}  // namespace kata::container

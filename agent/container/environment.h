@@ -1,0 +1,21 @@
+// What containers are made with. Borrowed: outlives every container.
+#pragma once
+
+#include <filesystem>
+
+#include "agent/isolation/cgroup.h"
+#include "agent/sandbox/event_loop.h"
+#include "agent/sandbox/reaper.h"
+#include "agent/sandbox/stream_listener.h"
+
+namespace kata::container {
+
+struct Environment {
+  sandbox::EventLoop& loop;
+  sandbox::Reaper& reaper;
+  sandbox::ListenerFactory& listeners;
+  int init_executable = -1;  // descriptor of kata-agent's own binary
+  std::filesystem::path cgroup_root = isolation::kCgroupRoot;
+};
+
+}  // namespace kata::container
