@@ -87,6 +87,18 @@ json linux_features() {
       {"netDevices", enabled(false)}};
 }
 
+/// A RuntimeRequest with options can be read as an Any whose type is the runtime's path.
+Result<google::protobuf::Any> options_in(std::string_view input) {
+  int size = static_cast<int>(input.size());
+  containerd::types::RuntimeRequest request;
+  if (request.ParseFromArray(input.data(), size) && are_our_options(request.options().type_url()))
+    return request.options();
+  google::protobuf::Any options;
+  if (!options.ParseFromArray(input.data(), size))
+    return fail(Code::kInvalidArgument, "the runtime options on stdin cannot be decoded");
+  return options;
+}
+
 }  // namespace
 
 std::string runtime_features() {
@@ -100,10 +112,8 @@ std::string runtime_features() {
 
 Result<std::string> encode_runtime_info(std::string_view name, std::string_view version,
                                         std::string_view input) {
-  google::protobuf::Any options;
-  if (!options.ParseFromArray(input.data(), static_cast<int>(input.size())))
-    return fail(Code::kInvalidArgument, "the runtime options on stdin cannot be decoded");
-  KATA_CHECK(config_path_in_options(input));
+  KATA_TRY(google::protobuf::Any options, options_in(input));
+  KATA_CHECK(config_path_in_options(options.SerializeAsString()));
   containerd::types::RuntimeInfo info;
   info.set_name(std::string(name));
   info.mutable_version()->set_version(std::string(version));

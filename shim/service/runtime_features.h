@@ -16,9 +16,9 @@ inline constexpr const char* kFeaturesType =
 /// What common/oci enforces today, asked there, so that it cannot become untrue. JSON.
 std::string runtime_features();
 
-/// containerd.types.RuntimeInfo: what `-info` prints. `input` is what stdin held: nothing, or the
-/// Any with the runtime's options, which are repeated if they are of the type that ours have.
-/// InvalidArgument: neither of them.
+/// containerd.types.RuntimeInfo: what `-info` prints. `input` is what stdin held: nothing, the
+/// Any with the runtime's options, or a RuntimeRequest around it. Options of the type that ours
+/// have are repeated. InvalidArgument: none of these.
 Result<std::string> encode_runtime_info(std::string_view name, std::string_view version,
                                         std::string_view input);
 

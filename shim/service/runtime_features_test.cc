@@ -70,6 +70,17 @@ TEST_CASE("options of this runtime are repeated, others are not") {
   CHECK_FALSE(info_for(wrapped("containerd.runc.v1.Options", "\x08\x01")).has_options());
 }
 
+TEST_CASE("options may come inside a request") {
+  containerd::types::RuntimeRequest request;
+  request.set_runtime_path("io.containerd.kata.v2");
+  CHECK_FALSE(info_for(request.SerializeAsString()).has_options());
+  request.mutable_options()->set_type_url("runtimeoptions.v1.Options");
+  CHECK(info_for(request.SerializeAsString()).options().type_url() == "runtimeoptions.v1.Options");
+  request.mutable_options()->set_value("\xff");
+  CHECK(encode_runtime_info("name", "version", request.SerializeAsString()).error().code() ==
+        Code::kInvalidArgument);
+}
+
 TEST_CASE("a stdin that holds no options is refused") {
   for (const std::string& input :
        {std::string("\xff\xff"), wrapped("runtimeoptions.v1.Options", "\xff")}) {
