@@ -40,6 +40,17 @@ Result<UniqueFd> listen_unix(const std::filesystem::path& path, int backlog) {
   return fd;
 }
 
+Result<std::filesystem::path> bound_path(int listener) {
+  sockaddr_un address{};
+  socklen_t size = sizeof(address);
+  if (getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    return fail_errno("find the path of a socket");
+  if (address.sun_family != AF_UNIX || address.sun_path[0] == '\0')
+    return fail(Code::kInvalidArgument, "the listening socket has no path");
+  return std::filesystem::path(
+      std::string(address.sun_path, strnlen(address.sun_path, sizeof(address.sun_path))));
+}
+
 Result<UniqueFd> connect_unix(const std::filesystem::path& path) {
   KATA_TRY(const sockaddr_un address, address_of(path));
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));

@@ -7,7 +7,7 @@
 namespace kata::command {
 
 /// The newest version of the task service that this shim serves.
-inline constexpr int kTaskServiceVersion = 2;
+inline constexpr int kTaskServiceVersion = 3;
 
 /// For version 2 the plain address: containerd 1.6 knows nothing else and later ones take it as
 /// version 2 over ttrpc. For version 3, which is only used when `max_shim_version`

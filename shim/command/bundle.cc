@@ -1,6 +1,8 @@
 #include "shim/command/bundle.h"
 
 #include <charconv>
+#include <span>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -14,8 +16,11 @@ using nlohmann::json;
 
 constexpr size_t kMaxSpecBytes = 8 * 1024 * 1024;
 constexpr size_t kMaxLineBytes = 4096;
-constexpr const char* kContainerType = "io.kubernetes.cri.container-type";
-constexpr const char* kSandboxId = "io.kubernetes.cri.sandbox-id";
+/// containerd's and CRI-O's; the former count if there are both.
+constexpr const char* kContainerTypes[] = {"io.kubernetes.cri.container-type",
+                                           "io.kubernetes.cri-o.ContainerType"};
+constexpr const char* kSandboxIds[] = {"io.kubernetes.cri.sandbox-id",
+                                       "io.kubernetes.cri-o.SandboxID"};
 
 /// The object at `key`; an empty one when there is none.
 json object_at(const json& parent, const char* key) {
@@ -24,12 +29,20 @@ json object_at(const json& parent, const char* key) {
   return *found;
 }
 
+std::string first_of(const json& annotations, std::span<const char* const> names) {
+  for (const char* name : names) {
+    json found = annotations.value(name, json());
+    if (!found.is_null()) return found.get<std::string>();
+  }
+  return "";
+}
+
 // Throws json::exception where a type is wrong.
 Placement placement_of(const json& spec) {
   Placement placement;
   json annotations = object_at(spec, "annotations");
-  placement.container_type = annotations.value(kContainerType, "");
-  placement.sandbox_id = annotations.value(kSandboxId, "");
+  placement.container_type = first_of(annotations, kContainerTypes);
+  placement.sandbox_id = first_of(annotations, kSandboxIds);
   json platform = object_at(spec, "linux");
   for (const json& entry : object_at(platform, "namespaces"))
     if (entry.at("type") == "network") placement.network_namespace = entry.value("path", "");
@@ -40,9 +53,11 @@ Placement placement_of(const json& spec) {
 
 Result<Placement> Bundle::placement() const {
   std::filesystem::path file = directory_ / "config.json";
-  KATA_TRY(std::string text, sys::read_file(file, kMaxSpecBytes));
+  auto text = sys::read_file(file, kMaxSpecBytes);
+  if (!text && text.error().code() == Code::kNotFound) return Placement();
+  if (!text) return std::unexpected(text.error());
   try {
-    json spec = json::parse(text);
+    json spec = json::parse(*text);
     if (!spec.is_object())
       return fail(Code::kInvalidArgument, "{} holds no JSON object", file.native());
     return placement_of(spec);
@@ -53,6 +68,16 @@ Result<Placement> Bundle::placement() const {
 
 Status Bundle::write_address(const std::string& address) const {
   return sys::write_file_atomically(directory_ / "address", address, 0644);
+}
+
+Result<std::filesystem::path> Bundle::socket() const {
+  constexpr std::string_view kScheme = "unix://";
+  std::filesystem::path file = directory_ / "address";
+  KATA_TRY(std::string text, sys::read_file(file, kMaxLineBytes));
+  std::filesystem::path path(text.starts_with(kScheme) ? text.substr(kScheme.size()) : "");
+  if (!path.is_absolute())
+    return fail(Code::kInvalidArgument, "{} holds no socket's address", file.native());
+  return path;
 }
 
 void Bundle::remove_address() const {

@@ -13,9 +13,11 @@ namespace kata::command {
 
 /// What config.json says about the container's place, read without judging the rest of it.
 struct Placement {
-  /// Annotation io.kubernetes.cri.container-type: "sandbox", "container", or empty outside of CRI.
+  /// "sandbox", "container", or empty outside of CRI: annotation io.kubernetes.cri.container-type,
+  /// or CRI-O's io.kubernetes.cri-o.ContainerType.
   std::string container_type;
-  /// Annotation io.kubernetes.cri.sandbox-id: the pod's; empty outside of CRI.
+  /// The pod's; empty outside of CRI: annotation io.kubernetes.cri.sandbox-id, or CRI-O's
+  /// io.kubernetes.cri-o.SandboxID.
   std::string sandbox_id;
   /// linux.namespaces, type "network": nullopt without an entry, else its path (may be empty).
   std::optional<std::string> network_namespace;
@@ -37,11 +39,14 @@ class Bundle {
   std::filesystem::path log() const { return directory_ / "log"; }
   std::filesystem::path rootfs() const { return directory_ / "rootfs"; }
 
-  /// NotFound: no config.json. InvalidArgument: it is no JSON, or one of these has a wrong type.
+  /// Without a config.json an empty one: the sandbox API makes bundles without it.
+  /// InvalidArgument: it is no JSON, or one of these has a wrong type.
   Result<Placement> placement() const;
 
   /// `address`: where containerd finds the shim again after its own restart.
   Status write_address(const std::string& address) const;
+  /// The socket there. NotFound: none was written.
+  Result<std::filesystem::path> socket() const;
   void remove_address() const;
 
   /// `shim.pid`.

@@ -48,14 +48,43 @@ TEST_CASE_METHOD(BundleFixture, "an application container of CRI") {
   CHECK_FALSE(placement->network_namespace);
 }
 
+TEST_CASE_METHOD(BundleFixture, "containers of CRI-O") {
+  auto pod = placement_in(R"({
+    "annotations": {"io.kubernetes.cri-o.ContainerType": "sandbox",
+                    "io.kubernetes.cri-o.SandboxID": "s1"}})");
+  REQUIRE(pod);
+  CHECK_FALSE(pod->joins_sandbox("s1"));
+  auto container = placement_in(R"({
+    "annotations": {"io.kubernetes.cri-o.ContainerType": "container",
+                    "io.kubernetes.cri-o.SandboxID": "s1"}})");
+  REQUIRE(container);
+  CHECK(container->container_type == "container");
+  CHECK(container->joins_sandbox("c1"));
+}
+
+TEST_CASE_METHOD(BundleFixture, "a pod's container never joins itself, nor a sandbox another") {
+  auto own = placement_in(R"({"annotations": {"io.kubernetes.cri.sandbox-id": "c1"}})");
+  CHECK_FALSE(own->joins_sandbox("c1"));
+  auto sandbox = placement_in(R"({
+    "annotations": {"io.kubernetes.cri.container-type": "sandbox",
+                    "io.kubernetes.cri.sandbox-id": "s1"}})");
+  CHECK_FALSE(sandbox->joins_sandbox("s2"));
+}
+
 TEST_CASE_METHOD(BundleFixture, "absent and null parts of a config.json") {
   CHECK(placement_in("{}"));
   CHECK(placement_in(R"({"annotations": null, "linux": null})"));
   CHECK(placement_in(R"({"linux": {"namespaces": null}})"));
 }
 
+TEST_CASE_METHOD(BundleFixture, "a sandbox of the sandbox API has no config.json") {
+  auto placement = bundle.placement();
+  REQUIRE(placement);
+  CHECK_FALSE(placement->joins_sandbox("s1"));
+  CHECK_FALSE(placement->network_namespace);
+}
+
 TEST_CASE_METHOD(BundleFixture, "a config.json that is none") {
-  CHECK(bundle.placement().error().code() == Code::kNotFound);
   for (const char* wrong : {"", "{", R"({"annotations": {"io.kubernetes.cri.sandbox-id": 5}})",
                             R"({"linux": {"namespaces": [{}]}})", R"({"annotations": 5})", "[]"}) {
     auto placement = placement_in(wrong);
@@ -77,8 +106,10 @@ TEST_CASE_METHOD(BundleFixture, "files that the shim leaves in the bundle") {
   std::string address;
   std::ifstream(directory / "address") >> address;
   CHECK(address == "unix:///run/containerd/s/x");
+  CHECK(bundle.socket().value() == "/run/containerd/s/x");
   bundle.remove_address();
   bundle.remove_address();
+  CHECK(bundle.socket().error().code() == Code::kNotFound);
   CHECK_FALSE(std::filesystem::exists(directory / "address"));
 }
 
@@ -86,6 +117,10 @@ TEST_CASE_METHOD(BundleFixture, "files that somebody else has written") {
   for (const char* wrong : {"", "-1", "0", "12x", "99999999999999"}) {
     std::ofstream(directory / "shim.pid") << wrong;
     CHECK(bundle.shim_pid().error().code() == Code::kInvalidArgument);
+  }
+  for (const char* wrong : {"", "/run/x", "unix://", "unix://x", "vsock://3:1024"}) {
+    std::ofstream(directory / "address") << wrong;
+    CHECK(bundle.socket().error().code() == Code::kInvalidArgument);
   }
   std::ofstream(directory / "sandbox-dir") << "relative";
   CHECK(bundle.sandbox_dir().error().code() == Code::kInvalidArgument);

@@ -47,7 +47,7 @@ Result<uint32_t> remove_sandbox(const CommandLine& line, const Bundle& bundle) {
 
 Result<std::string> delete_leftovers(const CommandLine& line) {
   Bundle bundle(line.bundle);
-  ShimSocket socket(line.address, line.nspace, line.id);
+  ShimSocket socket = ShimSocket::of_bundle(line.address, line.nspace, line.id, bundle);
   // containerd takes what is on standard error for warnings.
   log::set_level(line.debug ? log::Level::kDebug : log::Level::kWarning);
   end_running_shim(line, bundle, socket);

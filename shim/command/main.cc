@@ -10,9 +10,10 @@
 
 #include "shim/command/command_line.h"
 #include "shim/command/delete.h"
+#include "shim/command/input.h"
 #include "shim/command/serve.h"
 #include "shim/command/start.h"
-#include "shim/service/shim_messages.h"
+#include "shim/service/runtime_features.h"
 
 namespace kata::command {
 namespace {
@@ -35,13 +36,18 @@ Status print(const Result<std::string>& text) {
   return print_text(*text);
 }
 
+Result<std::string> runtime_info() {
+  KATA_TRY(std::string input, read_input(STDIN_FILENO));
+  return service::encode_runtime_info(kRuntimeName, KATA_VERSION, input);
+}
+
 Status run(const std::vector<std::string>& arguments) {
   KATA_TRY(CommandLine line, parse_command_line(arguments));
   switch (line.action) {
     case Action::kVersion:
       return print_text(fmt::format("containerd-shim-kata-v2:\n  Version:  {}\n", KATA_VERSION));
     case Action::kInfo:
-      return print(service::encode_runtime_info(kRuntimeName, KATA_VERSION));
+      return print(runtime_info());
     case Action::kStart:
       return print(start(line));
     case Action::kDelete:

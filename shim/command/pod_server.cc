@@ -11,6 +11,7 @@
 #include "common/log/log.h"
 #include "common/sys/event.h"
 #include "shim/command/environment.h"
+#include "shim/command/idle_rule.h"
 #include "shim/events/publisher.h"
 #include "shim/io/stdio.h"
 #include "shim/service/task_service.h"
@@ -22,6 +23,8 @@ namespace {
 // containerd waits 3 s for the answer to Shutdown.
 constexpr std::chrono::milliseconds kLastEventsLimit{2000};
 constexpr std::chrono::milliseconds kLastRepliesLimit{1000};
+// containerd connects at once, and keeps the connection for as long as it lives.
+constexpr std::chrono::seconds kIdleLimit{10};
 
 class PodServer {
  public:
@@ -33,12 +36,15 @@ class PodServer {
   asio::awaitable<void> shut_down();
   asio::awaitable<void> end_after_shutdown();
   void end_on_signals();
+  bool in_use() const;
+  void end_unused();
 
   asio::io_context context_{1};
   PodServerOptions options_;
   events::Publisher publisher_;
   std::shared_ptr<sandbox::Sandbox> sandbox_;
   service::TaskService service_;
+  IdleRule idle_rule_;
   ttrpc::Server server_;
   asio::signal_set signals_;
   bool shutting_down_ = false;
@@ -59,20 +65,28 @@ PodServer::PodServer(PodServerOptions options)
           [this](const std::string& id) { service_.on_oom(id); })),
       service_(
           *sandbox_, publisher_,
-          [this](const io::StdioConfig& stdio) {
+          [this](io::StdioConfig stdio) {
+            stdio.nspace = options_.sandbox.nspace;
             return io::open_stdio(context_.get_executor(), stdio);
           },
           [this] { return shut_down(); }),
+      idle_rule_(
+          context_.get_executor(), kIdleLimit, [this] { return in_use(); },
+          [this] { end_unused(); }),
       server_(context_.get_executor()),
       signals_(context_, SIGTERM, SIGINT),
       shut_down_done_(context_.get_executor()) {
   service_.add_to(server_, service::kTaskServiceV2);
+  service_.add_to(server_, service::kTaskServiceV3);
+  // Containers come and go with requests only.
+  server_.on_change([this] { idle_rule_.look(); });
 }
 
 Status PodServer::run(const std::function<void()>& on_ready) {
   end_on_signals();
   KATA_CHECK(server_.serve(std::move(options_.listener)));
   asio::co_spawn(context_, end_after_shutdown(), asio::detached);
+  idle_rule_.look();
   on_ready();
   log::info("serving", {{"socket", options_.socket_path.native()}});
   context_.run();
@@ -101,6 +115,16 @@ asio::awaitable<void> PodServer::end_after_shutdown() {
   co_await shut_down_done_.wait();
   co_await server_.idle(kLastRepliesLimit);
   context_.stop();
+}
+
+bool PodServer::in_use() const {
+  return shutting_down_ || server_.connections() > 0 || server_.running_requests() > 0 ||
+         sandbox_->has_containers();
+}
+
+void PodServer::end_unused() {
+  log::warning("ending a pod without containers that nobody is connected to");
+  asio::co_spawn(context_, shut_down(), asio::detached);
 }
 
 void PodServer::end_on_signals() {

@@ -15,6 +15,7 @@ extern "C" {  // glibc 2.36 forgets to say so itself
 #include "common/log/log.h"
 #include "common/sys/file.h"
 #include "common/sys/pidfd.h"
+#include "shim/service/sandbox_service.h"
 #include "shim/service/shim_messages.h"
 #include "shim/ttrpc/client.h"
 
@@ -54,21 +55,24 @@ bool ended_within(const UniqueFd& process, std::chrono::milliseconds limit) {
   }
 }
 
+/// Of the sandbox, which its containers do not hold back; a shim of an older version has no such
+/// service, and one task service.
 Async<void> request_shutdown(asio::any_io_executor executor, std::filesystem::path socket,
-                             std::string request) {
+                             std::string id) {
   KATA_CO_TRY(auto client, co_await ttrpc::Client::connect(executor, std::move(socket)));
-  KATA_CO_TRY([[maybe_unused]] auto answer,
-              co_await client->call(service::kTaskServiceV2, "Shutdown", std::move(request),
-                                    kShutdownLimit));
+  auto answer = co_await client->call(service::kSandboxService, "ShutdownSandbox",
+                                      service::encode_shutdown_sandbox(id), kShutdownLimit);
+  if (!answer && answer.error().code() == Code::kUnimplemented)
+    answer = co_await client->call(service::kTaskServiceV2, "Shutdown",
+                                   service::encode_shutdown_now(id), kShutdownLimit);
+  KATA_CO_CHECK(answer);
   co_return Status{};
 }
 
 void ask_to_shut_down(const CommandLine& line, const ShimSocket& socket) {
   asio::io_context context(1);
   asio::co_spawn(
-      context,
-      request_shutdown(context.get_executor(), socket.path(),
-                       service::encode_shutdown_now(line.id)),
+      context, request_shutdown(context.get_executor(), socket.path(), line.id),
       [](std::exception_ptr, Status asked) {
         if (!asked)
           log::warning("the shim did not shut down", {{"error", asked.error().message()}});

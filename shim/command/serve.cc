@@ -17,7 +17,6 @@
 #include "shim/command/log_output.h"
 #include "shim/command/pod_server.h"
 #include "shim/command/server_process.h"
-#include "shim/command/shim_socket.h"
 
 namespace kata::command {
 namespace {
@@ -38,8 +37,9 @@ Result<Listener> open_listener(const CommandLine& line) {
     return fail(Code::kFailedPrecondition,
                 "descriptor {} is no listening socket: use `start`, or give -socket", kListenFd);
   fcntl(kListenFd, F_SETFD, FD_CLOEXEC);
-  return Listener{.fd = UniqueFd(kListenFd),
-                  .path = ShimSocket(line.address, line.nspace, line.id).path()};
+  // Not from its name: containerd may have said in which directory it belongs.
+  KATA_TRY(std::filesystem::path path, sys::bound_path(kListenFd));
+  return Listener{.fd = UniqueFd(kListenFd), .path = std::move(path)};
 }
 
 Result<config::Config> load_configuration(const CommandLine& line) {

@@ -28,6 +28,14 @@ ShimSocket::ShimSocket(std::string_view containerd_address, std::string_view nsp
                        std::string_view sandbox_id, const std::filesystem::path& directory)
     : path_(directory / hash_of(containerd_address, nspace, sandbox_id)) {}
 
+ShimSocket ShimSocket::of_bundle(std::string_view containerd_address, std::string_view nspace,
+                                 std::string_view sandbox_id, const Bundle& bundle) {
+  ShimSocket socket(containerd_address, nspace, sandbox_id);
+  auto written = bundle.socket();
+  if (written && written->filename() == socket.path_.filename()) socket.path_ = *written;
+  return socket;
+}
+
 std::string ShimSocket::address() const { return "unix://" + path_.native(); }
 
 Result<UniqueFd> ShimSocket::listen() const {

@@ -7,6 +7,7 @@
 
 #include "common/base/unique_fd.h"
 #include "common/error/error.h"
+#include "shim/command/bundle.h"
 
 namespace kata::command {
 
@@ -19,6 +20,11 @@ class ShimSocket {
   ShimSocket(std::string_view containerd_address, std::string_view nspace,
              std::string_view sandbox_id,
              const std::filesystem::path& directory = kSocketDirectory);
+
+  /// The socket that `bundle` says it has, if that can be this shim's by its name: containerd tells
+  /// only `start` where sockets belong.
+  static ShimSocket of_bundle(std::string_view containerd_address, std::string_view nspace,
+                              std::string_view sandbox_id, const Bundle& bundle);
 
   const std::filesystem::path& path() const { return path_; }
   /// "unix://<path>".

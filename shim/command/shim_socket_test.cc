@@ -52,6 +52,21 @@ TEST_CASE_METHOD(SocketFixture, "a living shim's socket is not") {
   CHECK(socket.is_served());
 }
 
+TEST_CASE_METHOD(SocketFixture, "a bundle says where its socket is") {
+  Bundle bundle(directory.path());
+  auto found = [&](const char* id) {
+    return ShimSocket::of_bundle("/address", "default", id, bundle).path();
+  };
+  CHECK(found("c1") == ShimSocket("/address", "default", "c1").path());
+  REQUIRE(bundle.write_address(socket.address()));
+  CHECK(found("c1") == socket.path());
+  // A container that has joined a pod has the pod's there, which is not its to remove.
+  CHECK(found("c2") == ShimSocket("/address", "default", "c2").path());
+  auto listener = socket.listen();
+  REQUIRE(listener);
+  CHECK(sys::bound_path(listener->get()).value() == socket.path());
+}
+
 TEST_CASE_METHOD(SocketFixture, "removing it twice is no error") {
   auto listener = socket.listen();
   socket.remove();

@@ -1,43 +1,26 @@
 #include "shim/command/start.h"
 
-#include <array>
-#include <cerrno>
 #include <filesystem>
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
 #include "shim/command/bootstrap.h"
 #include "shim/command/bundle.h"
 #include "shim/command/environment.h"
+#include "shim/command/input.h"
 #include "shim/command/log_output.h"
 #include "shim/command/process_tuning.h"
 #include "shim/command/server_process.h"
 #include "shim/command/shim_socket.h"
-#include "shim/service/shim_messages.h"
+#include "shim/service/bootstrap_messages.h"
 
 namespace kata::command {
 namespace {
 
-constexpr size_t kMaxOptionsBytes = 4 * 1024 * 1024;
-
-/// Everything on stdin; nothing when that is a terminal, where a person tries the command.
-Result<std::string> read_options() {
-  std::string options;
-  if (isatty(STDIN_FILENO)) return options;
-  std::array<char, 4096> chunk{};
-  for (;;) {
-    ssize_t count = read(STDIN_FILENO, chunk.data(), chunk.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return options;  // a closed stdin is no options
-    options.append(chunk.data(), static_cast<size_t>(count));
-    if (options.size() > kMaxOptionsBytes)
-      return fail(Code::kResourceExhausted, "the runtime options on stdin are longer than {} bytes",
-                  kMaxOptionsBytes);
-  }
-}
-
-Result<ServerProcess> server_process_for(const CommandLine& line, const std::string& config_path) {
+Result<ServerProcess> server_process_for(const CommandLine& line,
+                                         const service::StartInput& input) {
   std::error_code error;
   ServerProcess process;
   process.executable = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -47,7 +30,11 @@ Result<ServerProcess> server_process_for(const CommandLine& line, const std::str
     process.arguments.insert(process.arguments.end(), {"-bundle", line.bundle});
   if (line.debug) process.arguments.emplace_back("-debug");
   // config::load_default() looks there first.
-  if (!config_path.empty()) process.extra_environment = {"KATA_CONF_FILE=" + config_path};
+  if (!input.config_path.empty())
+    process.extra_environment.push_back("KATA_CONF_FILE=" + input.config_path);
+  if (!input.ttrpc_address.empty() && environment_value(kTtrpcAddressVariable).empty())
+    process.extra_environment.push_back(
+        fmt::format("{}={}", kTtrpcAddressVariable, input.ttrpc_address));
   return process;
 }
 
@@ -61,8 +48,8 @@ Result<std::string> join_sandbox(const ShimSocket& socket, const Bundle& bundle,
 }
 
 Result<std::string> start_sandbox(const CommandLine& line, const ShimSocket& socket,
-                                  const Bundle& bundle, const std::string& config_path) {
-  KATA_TRY(ServerProcess process, server_process_for(line, config_path));
+                                  const Bundle& bundle, const service::StartInput& input) {
+  KATA_TRY(ServerProcess process, server_process_for(line, input));
   CleanupStack cleanup;
   KATA_TRY(UniqueFd listener, socket.listen());
   cleanup.add([&] { socket.remove(); });
@@ -77,16 +64,23 @@ Result<std::string> start_sandbox(const CommandLine& line, const ShimSocket& soc
 
 }  // namespace
 
-Result<std::string> start(const CommandLine& line) {
+Result<std::string> start(CommandLine line) {
+  // First of all: a descriptor that is opened before could take the place of a closed stdin.
+  KATA_TRY(std::string bytes, read_input(STDIN_FILENO));
   Bundle bundle(line.bundle);
   log_to_bundle(bundle);
-  KATA_TRY(std::string options, read_options());
-  KATA_TRY(std::string config_path, service::config_path_in_options(options));
+  KATA_TRY(service::StartInput input, service::decode_start_input(bytes, line.id, line.nspace));
+  if (line.address.empty()) line.address = input.grpc_address;
+  line.debug = line.debug || input.debug;
+  if (input.socket_directory.empty()) input.socket_directory = kSocketDirectory;
+
   KATA_TRY(Placement placement, bundle.placement());
   bool joins = placement.joins_sandbox(line.id);
-  ShimSocket socket(line.address, line.nspace, joins ? placement.sandbox_id : line.id);
+  ShimSocket socket(line.address, line.nspace, joins ? placement.sandbox_id : line.id,
+                    input.socket_directory);
   KATA_TRY(std::string address, joins ? join_sandbox(socket, bundle, placement)
-                                      : start_sandbox(line, socket, bundle, config_path));
+                                      : start_sandbox(line, socket, bundle, input));
+  if (input.takes_result) return service::encode_bootstrap_result(kTaskServiceVersion, address);
   return bootstrap_answer(address, environment_value(kMaxVersionVariable));
 }
 

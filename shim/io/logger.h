@@ -25,8 +25,9 @@ struct LoggerOptions {
   bool wants_err = true;
   /// To get ready. Large, because the machine may be busy; containerd waits for ever.
   std::chrono::milliseconds ready_limit = std::chrono::seconds(30);
-  /// From the end of both streams to the logger's; then it is killed.
-  std::chrono::milliseconds end_limit = std::chrono::seconds(10);
+  /// From the end of both streams to the logger's; then it is killed. Less than the sandbox waits
+  /// for drained().
+  std::chrono::milliseconds end_limit = std::chrono::seconds(8);
 };
 
 /// Those that are wanted. finish() of each waits for the logger's end, so that what it has read is

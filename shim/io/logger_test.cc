@@ -194,7 +194,7 @@ TEST_CASE_METHOD(LoggerFixture, "a logger that dies ends its streams") {
 }
 
 TEST_CASE_METHOD(LoggerFixture, "a logger that has stopped reading holds only its own stream") {
-  attach_logger("echo >&5; exec /bin/cat <&4" + to("e"), kShort);
+  attach_logger("echo >&5; /bin/cat <&4" + to("e") + "; exec /bin/sleep 1000", kShort);
   ::fcntl(out.guest.get(), F_SETFL, O_NONBLOCK);
   std::string block(64 * 1024, 'x');
   auto fill = [&] {

@@ -2,8 +2,8 @@
 
 #include <google/protobuf/any.pb.h>
 
-#include "containerd/introspection.pb.h"
 #include "containerd/runtime_options.pb.h"
+#include "containerd/sandbox.pb.h"
 #include "containerd/task.pb.h"
 #include "shim/events/timestamp.h"
 
@@ -25,23 +25,26 @@ std::string encode_shutdown_now(std::string_view id) {
   return request.SerializeAsString();
 }
 
-std::string encode_runtime_info(std::string_view name, std::string_view version) {
-  containerd::types::RuntimeInfo info;
-  info.set_name(std::string(name));
-  info.mutable_version()->set_version(std::string(version));
-  return info.SerializeAsString();
+std::string encode_shutdown_sandbox(std::string_view id) {
+  containerd::runtime::sandbox::v1::ShutdownSandboxRequest request;
+  request.set_sandbox_id(std::string(id));
+  return request.SerializeAsString();
+}
+
+bool are_our_options(std::string_view type_url) {
+  type_url.remove_prefix(type_url.rfind('/') + 1);
+  return type_url == "runtimeoptions.v1.Options";
 }
 
 Result<std::string> config_path_in_options(std::string_view any) {
   google::protobuf::Any wrapped;
   if (!wrapped.ParseFromArray(any.data(), static_cast<int>(any.size())))
     return fail(Code::kInvalidArgument, "the runtime options on stdin cannot be decoded");
-  std::string_view type = wrapped.type_url();
-  type.remove_prefix(type.rfind('/') + 1);
-  if (type != "runtimeoptions.v1.Options") return "";
+  if (!are_our_options(wrapped.type_url())) return "";
   runtimeoptions::v1::Options options;
   if (!options.ParseFromString(wrapped.value()))
-    return fail(Code::kInvalidArgument, "the runtime options ({}) cannot be decoded", type);
+    return fail(Code::kInvalidArgument, "the runtime options ({}) cannot be decoded",
+                wrapped.type_url());
   if (options.config_path().empty() && !options.config_body().empty())
     return fail(Code::kInvalidArgument,
                 "runtime options inside containerd's configuration are not supported: write them "

@@ -17,13 +17,19 @@ std::string encode_delete_response(uint32_t pid, uint32_t exit_status,
 /// The encoding of google.protobuf.Empty.
 inline const std::string kEmptyMessage;
 
+/// The task service's two names: of containerd up to 1.7, and of later ones, which call a shim that
+/// announces version 2 by the old one.
 inline constexpr const char* kTaskServiceV2 = "containerd.task.v2.Task";
+inline constexpr const char* kTaskServiceV3 = "containerd.task.v3.Task";
 
 /// containerd.task.v2.ShutdownRequest that does not ask whether containers are left.
 std::string encode_shutdown_now(std::string_view id);
 
-/// containerd.types.RuntimeInfo: what `-info` prints.
-std::string encode_runtime_info(std::string_view name, std::string_view version);
+/// containerd.runtime.sandbox.v1.ShutdownSandboxRequest.
+std::string encode_shutdown_sandbox(std::string_view id);
+
+/// Whether an Any's type_url is that of the options which this runtime takes.
+bool are_our_options(std::string_view type_url);
 
 /// Path of the configuration file that containerd's options name (runtimeoptions.v1.Options inside
 /// the google.protobuf.Any that `start` reads from stdin). Empty when there are no options, or

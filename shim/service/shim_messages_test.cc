@@ -3,7 +3,6 @@
 #include <catch2/catch.hpp>
 #include <google/protobuf/any.pb.h>
 
-#include "containerd/introspection.pb.h"
 #include "containerd/runtime_options.pb.h"
 #include "containerd/task.pb.h"
 
@@ -25,13 +24,6 @@ TEST_CASE("a delete response") {
   CHECK(response.exit_status() == 137);
   CHECK(response.exited_at().seconds() == 1);
   CHECK(response.exited_at().nanos() == 500'000'000);
-}
-
-TEST_CASE("a runtime info") {
-  containerd::types::RuntimeInfo info;
-  REQUIRE(info.ParseFromString(encode_runtime_info("io.containerd.kata.v2", "1.2.3")));
-  CHECK(info.name() == "io.containerd.kata.v2");
-  CHECK(info.version().version() == "1.2.3");
 }
 
 TEST_CASE("the configuration that containerd's options name") {
