@@ -183,9 +183,9 @@ def test_job_control(shell):
 def test_reading_in_the_background_stops(shell):
     """As only a controlling terminal does it."""
     shell.line("cat /dev/tty & until grep -q 'State:.*stopped' /proc/$!/status; do sleep 0.05; done; "
-               "kill -KILL $!; wait; echo it has")
+               "kill -KILL $!; echo it has")
     shell.expect("^it has$")
-    shell.line("exit 0")
+    shell.line("exec true")  # `exit` may say that there are stopped jobs.
     assert shell.finish()[0] == 0
 
 
