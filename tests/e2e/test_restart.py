@@ -85,7 +85,7 @@ def _forwarded(own, topic, count=1):
                 return len(found)
 
 
-def test_task_goes_on(client, own, end_containerd, session_directory):
+def test_task_goes_on(client, own, end_containerd):
     """The same process under the same shim; it can be executed in, killed and removed."""
     container = client.start(*HANDLES_SIGTERM)
     before = client.task_rows()
