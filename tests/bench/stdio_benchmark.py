@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
 import time
 
 import pods
@@ -57,14 +58,16 @@ def _time(argv, mib):
     """From the first byte to the last, in milliseconds."""
     buffer = bytearray(CHUNK)
     received, first, last = 0, None, None
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL) as process:
+    with tempfile.TemporaryFile() as errors, subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process:
         while count := process.stdout.readinto1(buffer):
             last = time.perf_counter()
             first = first or last
             received += count
         status = process.wait(TIMEOUT_S)
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip()
     if status != 0 or received != mib << 20:
         raise Incomplete(f"{' '.join(map(str, argv))} ended with status {status} after {received} of "
-                         f"{mib << 20} bytes")
+                         f"{mib << 20} bytes: {said[-500:]}")
     return (last - first) * 1000

@@ -207,7 +207,7 @@ def test_paused_container(client, container):
 
 # -- life ------------------------------------------------------------------------------------------
 
-def test_kill(client, container, events):
+def test_kill(client, container):
     """Of the exec alone; a kill of one that has ended says so."""
     with client.exec_session(container, "sh", "-c", "echo up; exec sleep 1000") as session:
         session.read_until("up")

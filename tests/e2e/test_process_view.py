@@ -84,6 +84,37 @@ def test_flags(runc, kata, variant):
     assert _view(kata, flags=VARIANTS[variant]) == _view(runc, flags=VARIANTS[variant])
 
 
+def _view_of_an_exec(client, *, init_flags=(), flags=()):
+    container = client.start("sleep", "1000", flags=["--env", f"LIMITS={DEFAULT_LIMITS}",
+                                                     *init_flags])
+    rows = _rows(client.exec(container, "sh", "-c", SCRIPT, "sh", "an argument", "", flags=flags))
+    client.remove(container)
+    # Numbers that depend on what ran before.
+    for name in ("oom", "pid", "pgid, session, terminal"):
+        del rows[name]
+    return rows
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_exec(runc, kata, variant):
+    assert (_view_of_an_exec(kata, init_flags=VARIANTS[variant]) ==
+            _view_of_an_exec(runc, init_flags=VARIANTS[variant]))
+
+
+@pytest.mark.parametrize("flags", [["--user", "nobody"], ["--user", "1234:5678", "--cwd", "/tmp"]])
+def test_exec_of_another_user(runc, kata, flags):
+    assert _view_of_an_exec(kata, flags=flags) == _view_of_an_exec(runc, flags=flags)
+
+
+def test_runc_shows_what_an_exec_is(runc):
+    """Pins the reference: in the container's namespaces, with its environment and capabilities."""
+    rows = _view_of_an_exec(runc, init_flags=VARIANTS["options"])
+    assert rows["processes"][0] == "sleep"
+    assert "GREETING=good morning" in rows["environment"]
+    assert rows["directory"] == ["/tmp/new/directory"]
+    assert "NoNewPrivs:\t0" in rows["status"]
+
+
 @pytest.mark.parametrize("user", ["nobody", "1234:5678"])
 def test_user_of_the_image(runc, kata, image_for_user, user):
     image = image_for_user(user)

@@ -85,7 +85,7 @@ def _forwarded(own, topic, count=1):
                 return len(found)
 
 
-def test_task_goes_on(client, own, end_containerd, session_directory):
+def test_task_goes_on(client, own, end_containerd):
     """The same process under the same shim; it can be executed in, killed and removed."""
     container = client.start(*HANDLES_SIGTERM)
     before = client.task_rows()
@@ -112,24 +112,27 @@ def _shims(container):
 
 
 def test_attach_again(client, own, end_containerd):
-    """The client's end of the streams has gone with the old containerd; a new one takes over."""
+    """A client dies, containerd ends, a new client takes over the streams. (The old one has to be
+    killed: a ctr that ends because containerd has gone removes the FIFOs.)"""
     script = "while read word; do echo got $word; [ $word = last ] && exit 6; done; exit 1"
     container = client.start("sh", "-c", script)
     with client.attach(container) as session:
-        session.process.stdin.write(b"one\n")
-        session.process.stdin.flush()
+        _say(session, "one")
         session.read_until("got one")
-        end_containerd()
-        session.process.wait(DEADLINE_S)
+    end_containerd()
     own.start(keep_tasks=True)
     with client.attach(container) as session:
-        session.process.stdin.write(b"two\n")
-        session.process.stdin.flush()
+        _say(session, "two")
         session.read_until("got two")
-        session.process.stdin.write(b"last\n")
+        _say(session, "last")
         outcome = session.finish()
     assert (outcome.status, outcome.text) == (6, "got last\n"), outcome
     client.remove(container)
+
+
+def _say(session, word):
+    session.process.stdin.write(f"{word}\n".encode())
+    session.process.stdin.flush()
 
 
 def test_exit_meanwhile(client, own, end_containerd, gate, session_directory):

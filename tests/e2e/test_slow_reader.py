@@ -43,7 +43,7 @@ def test_exec_that_floods(client, container):
         assert session.finish().status == 128 + 9
 
 
-def test_init_that_floods(client, events):
+def test_init_that_floods(client):
     with client.session(*FLOOD) as session:
         _full(session)
         _answers(client, session.container)
