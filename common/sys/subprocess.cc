@@ -35,6 +35,7 @@ struct ChildPlan {
   int* scratch_fds;  // as many as passed_fds
   int passed_count;
   bool kill_with_parent;
+  int network_namespace;
   pid_t parent;
   // Answer of the child; seen by the parent because the memory is shared until exec.
   int error_number;
@@ -86,6 +87,8 @@ int child_main(void* argument) {
     // The parent may have died before the line above.
     if (::getppid() != plan->parent) ::_exit(127);
   }
+  if (plan->network_namespace >= 0 && ::setns(plan->network_namespace, CLONE_NEWNET) != 0)
+    child_fail(plan, "entering the network namespace");
   arrange_fds(plan);
   ::execve(plan->path, plan->argv, plan->envp);
   return child_fail(plan, "exec");
@@ -221,6 +224,7 @@ Result<std::unique_ptr<Subprocess>> Subprocess::spawn(asio::any_io_executor exec
                  .scratch_fds = scratch.data(),
                  .passed_count = static_cast<int>(options.passed_fds.size()),
                  .kill_with_parent = options.kill_with_parent,
+                 .network_namespace = options.network_namespace,
                  .parent = ::getpid(),
                  .error_number = 0,
                  .failed_step = nullptr};

@@ -36,6 +36,9 @@ struct SubprocessOptions {
   /// Borrowed until spawn() returns. The i-th becomes descriptor kFirstPassedFd + i in the child.
   std::vector<int> passed_fds;
   bool kill_with_parent = true;
+  /// A descriptor of the network namespace to start in, borrowed until spawn() returns; needs
+  /// CAP_SYS_ADMIN. -1: the calling thread's.
+  int network_namespace = -1;
   /// How much of the end of stdout and stderr is kept.
   size_t output_kept_bytes = 4096;
 };

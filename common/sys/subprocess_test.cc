@@ -6,6 +6,7 @@
 
 #include <catch2/catch.hpp>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -104,6 +105,33 @@ TEST_CASE("a child has default signals, its own session and only the given envir
   CHECK(output.find("A=b") != std::string::npos);
   CHECK(output.find("HOME=") == std::string::npos);
   CHECK(run(shell("test $(cut -d' ' -f6 /proc/$$/stat) = $$")).status.success());
+}
+
+TEST_CASE("a child starts in the network namespace that it is given") {
+  int other = -1;
+  // A namespace is a thread's own.
+  std::thread([&] {
+    if (::unshare(CLONE_NEWNET) == 0)
+      other = ::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+  }).join();
+  if (other < 0) {
+    WARN("making a network namespace needs root");
+    return;
+  }
+  std::array<char, 64> name{};
+  REQUIRE(::readlink(("/proc/self/fd/" + std::to_string(other)).c_str(), name.data(),
+                     name.size() - 1) > 0);
+  SubprocessOptions options = shell("readlink /proc/self/ns/net");
+  CHECK(run(options).output != name.data());
+  options.network_namespace = other;
+  CHECK(run(options).output == name.data());
+  ::close(other);
+
+  asio::io_context io;
+  options.network_namespace = STDIN_FILENO;
+  auto failed = Subprocess::spawn(io.get_executor(), options);
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().message().find("network namespace") != std::string::npos);
 }
 
 TEST_CASE("a destroyed Subprocess is killed and reaped") {

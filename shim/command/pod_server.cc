@@ -67,6 +67,7 @@ PodServer::PodServer(PodServerOptions options)
           *sandbox_, publisher_,
           [this](io::StdioConfig stdio) {
             stdio.nspace = options_.sandbox.nspace;
+            if (options_.host_network) stdio.logger_network = options_.host_network.get();
             return io::open_stdio(context_.get_executor(), stdio);
           },
           [this] { return shut_down(); }),

@@ -15,6 +15,9 @@ struct PodServerOptions {
   UniqueFd listener;
   /// Of the listener; removed when the pod is shut down.
   std::filesystem::path socket_path;
+  /// The network namespace that containerd lives in, for loggers, which may send what they read to
+  /// another machine. Empty: this process's.
+  UniqueFd host_network;
 };
 
 /// Runs the pod on the calling thread until it has been shut down. `on_ready` is called once, when

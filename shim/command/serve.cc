@@ -59,6 +59,8 @@ Status enter_namespaces(const Bundle& bundle) {
 Result<PodServerOptions> prepare(const CommandLine& line, const Bundle& bundle) {
   KATA_TRY(config::Config config, load_configuration(line));
   KATA_TRY(Listener listener, open_listener(line));
+  UniqueFd host_network(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+  if (!host_network) return fail_errno("open our network namespace");
   KATA_CHECK(enter_namespaces(bundle));
   std::string key = sandbox::run_dir_key(line.address, line.nspace, line.id);
   KATA_CHECK(bundle.write_sandbox_dir(config.runtime.state_root / key));
@@ -68,7 +70,8 @@ Result<PodServerOptions> prepare(const CommandLine& line, const Bundle& bundle) 
                                       .run_dir_key = key,
                                       .config = std::move(config)},
                           .listener = std::move(listener.fd),
-                          .socket_path = std::move(listener.path)};
+                          .socket_path = std::move(listener.path),
+                          .host_network = std::move(host_network)};
 }
 
 }  // namespace

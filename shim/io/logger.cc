@@ -144,7 +144,8 @@ Result<LoggerSinks> Logger::spawn() {
       .arguments = arguments_of(options_.uri),
       .environment = {"CONTAINER_ID=" + options_.container_id,
                       "CONTAINER_NAMESPACE=" + options_.nspace},
-      .passed_fds = {out.reader.get(), err.reader.get(), ready.writer.get()}};
+      .passed_fds = {out.reader.get(), err.reader.get(), ready.writer.get()},
+      .network_namespace = options_.network_namespace};
   KATA_TRY(process_, sys::Subprocess::spawn(executor_, process));
   boost::system::error_code error;
   ready_.emplace(executor_).assign(ready.reader.get(), error);

@@ -21,6 +21,8 @@ struct LoggerOptions {
   StdioUri uri;
   std::string container_id;
   std::string nspace;
+  /// See sys::SubprocessOptions.
+  int network_namespace = -1;
   bool wants_out = true;
   bool wants_err = true;
   /// To get ready. Large, because the machine may be busy; containerd waits for ever.

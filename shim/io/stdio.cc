@@ -87,7 +87,8 @@ LoggerOptions logger_options(const StdioConfig& config, const StdioUri& uri) {
   return {.uri = uri,
           // An exec's logger is told the exec's id, as under runc.
           .container_id = config.id.substr(config.id.rfind('/') + 1),
-          .nspace = config.nspace};
+          .nspace = config.nspace,
+          .network_namespace = config.logger_network};
 }
 
 Async<void> start_loggers(asio::any_io_executor executor, const StdioConfig& config,

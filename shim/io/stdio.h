@@ -20,6 +20,9 @@ struct StdioConfig {
   std::string id = {};
   /// containerd's namespace; for loggers, which are told the last part of `id` too.
   std::string nspace = {};
+  /// Of the host, borrowed: where loggers start, since the shim itself lives in the pod's network.
+  /// -1: the shim's.
+  int logger_network = -1;
 };
 
 /// Finds the client's ends; they are opened at attach(), never waiting for the client.
