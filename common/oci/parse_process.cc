@@ -122,7 +122,7 @@ void read(JsonReader& in, Process& out) {
   in.optional("terminal", out.terminal);
   in.optional("consoleSize", out.console_size);
   in.optional("user", out.user);
-  in.required("args", out.args);
+  in.optional("args", out.args);
   in.optional("env", out.env);
   in.required("cwd", out.cwd);
   in.optional("capabilities", out.capabilities);
@@ -136,9 +136,10 @@ void read(JsonReader& in, Process& out) {
   in.optional("execCPUAffinity", out.exec_cpu_affinity);
   if (in.failed()) return;
 
-  if (out.args.empty()) return in.fail_at("args", "must not be empty");
+  // runc's words, here and below.
+  if (out.args.empty()) return in.fail("args must not be empty");
   if (!out.cwd.starts_with('/'))
-    return in.fail_at("cwd", "{} is not an absolute path", quote(out.cwd));
+    return in.fail("cwd must be an absolute path, not {}", quote(out.cwd));
   check_env(in, out.env);
   if (out.oom_score_adj &&
       (*out.oom_score_adj < kOomScoreAdjMin || *out.oom_score_adj > kOomScoreAdjMax))

@@ -176,11 +176,11 @@ TEST_CASE("refusals name the place and the value") {
   CHECK(refusal("/process/args", "sh") == c + "process.args: expected an array, found string");
   CHECK(refusal("/process/args", {"sh", 5}) ==
         c + "process.args[1]: expected a string, found number");
-  CHECK(refusal("/process/args", json::array()) == c + "process.args: must not be empty");
-  CHECK(refusal("/process/args", nullptr) == c + "process.args: missing");
+  CHECK(refusal("/process/args", json::array()) == c + "process: args must not be empty");
+  CHECK(refusal("/process/args", nullptr) == c + "process: args must not be empty");
   CHECK(refusal("/process/args", {std::string("a\0b", 3)}) ==
         c + "process.args[0]: string with a NUL byte");
-  CHECK(refusal("/process/cwd", "x") == c + "process.cwd: \"x\" is not an absolute path");
+  CHECK(refusal("/process/cwd", "x") == c + "process: cwd must be an absolute path, not \"x\"");
   CHECK(refusal("/process/env", {"A=1", "B"}) ==
         c + "process.env: invalid environment variable: \"B\"");
   CHECK(refusal("/process/env", {"=1"}) ==
@@ -271,7 +271,7 @@ TEST_CASE("a process alone") {
   auto process = parse_process(R"({"args": ["ls"], "cwd": "/"})");
   REQUIRE(process.has_value());
   CHECK(process->args[0] == "ls");
-  CHECK(parse_process("{\"cwd\": \"/\"}").error().message() == "process: args: missing");
+  CHECK(parse_process("{\"cwd\": \"/\"}").error().message() == "process: args must not be empty");
 }
 
 }  // namespace kata::oci

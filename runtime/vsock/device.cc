@@ -9,6 +9,8 @@ namespace kata::vsock {
 namespace {
 
 constexpr int kMaxMessagesPerRound = 64;
+/// More than both rings hold; a hostile ring must not keep this thread for ever.
+constexpr int kMaxLastRounds = 64;
 
 }  // namespace
 
@@ -114,6 +116,7 @@ void Device::end_session(const Error& reason) {
   if (!front_end_) return;
   // The front end's departure is how every VM ends; anything else deserves attention.
   if (reason.code() == Code::kUnavailable) {
+    serve_last_words();
     log::info("vsock session ended", {{"reason", reason.message()}});
   } else {
     log::error("vsock session ended for a violation", {{"reason", reason.message()}});
@@ -122,6 +125,14 @@ void Device::end_session(const Error& reason) {
   front_end_.reset();
   muxer_.detach();
   session_.reset();
+}
+
+/// What a guest has sent before its end is still in its rings, and its memory still mapped.
+void Device::serve_last_words() {
+  for (int round = 0; round < kMaxLastRounds; ++round) {
+    auto more = muxer_.service();
+    if (!more || !*more) return;
+  }
 }
 
 void Device::kick_added(uint32_t queue, int fd) {

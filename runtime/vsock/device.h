@@ -54,6 +54,7 @@ class Device : private VhostUserSession::Observer {
   void accept_front_end();
   Status serve_front_end();
   void end_session(const Error& reason);
+  void serve_last_words();
 
   void kick_added(uint32_t queue, int fd) override;
   void kick_removed(uint32_t queue, int fd) override;

@@ -113,21 +113,12 @@ Async<void> start_loggers(asio::any_io_executor executor, const StdioConfig& con
 
 }  // namespace
 
-Async<std::unique_ptr<sandbox::ProcessIo>> open_stdio_and_loggers(asio::any_io_executor executor,
-                                                                  StdioConfig config) {
+Async<std::unique_ptr<sandbox::ProcessIo>> open_stdio(asio::any_io_executor executor,
+                                                      StdioConfig config) {
   KATA_CO_TRY(Outputs outputs, outputs_of(config));
   KATA_CO_TRY(ClientEnds ends, open_ends(config, outputs));
   KATA_CO_CHECK(co_await start_loggers(executor, config, outputs, ends));
   co_return std::make_unique<ProcessStdio>(executor, config.id, std::move(ends));
-}
-
-Result<std::unique_ptr<sandbox::ProcessIo>> open_stdio(asio::any_io_executor executor,
-                                                       const StdioConfig& config) {
-  KATA_TRY(Outputs outputs, outputs_of(config));
-  if (outputs.out.needs_logger() || outputs.err.needs_logger())
-    return fail(Code::kUnimplemented, "output to a logger (binary://) is not supported here");
-  KATA_TRY(ClientEnds ends, open_ends(config, outputs));
-  return std::make_unique<ProcessStdio>(std::move(executor), config.id, std::move(ends));
 }
 
 }  // namespace kata::io

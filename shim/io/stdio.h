@@ -44,11 +44,7 @@ struct StdioConfig {
 ///
 /// Errors: NotFound: no such fifo; InvalidArgument: not a fifo, an unknown URI scheme or one that
 /// standard input cannot have; those of open_file_sink() and start_logger().
-Async<std::unique_ptr<sandbox::ProcessIo>> open_stdio_and_loggers(asio::any_io_executor executor,
-                                                                  StdioConfig config);
-
-/// The same for callers that cannot wait. Unimplemented: an output needs a logger.
-Result<std::unique_ptr<sandbox::ProcessIo>> open_stdio(asio::any_io_executor executor,
-                                                       const StdioConfig& config);
+Async<std::unique_ptr<sandbox::ProcessIo>> open_stdio(asio::any_io_executor executor,
+                                                      StdioConfig config);
 
 }  // namespace kata::io

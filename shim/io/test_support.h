@@ -184,14 +184,13 @@ class Sandbox {
   }
 
   std::unique_ptr<sandbox::ProcessIo> open(const StdioConfig& config) {
-    auto io = open_stdio(context_.get_executor(), config);
+    auto io = start(config);
     if (!io) FAIL(io.error().message());
     return *std::move(io);
   }
 
-  /// With loggers.
   Result<std::unique_ptr<sandbox::ProcessIo>> start(const StdioConfig& config) {
-    return run(open_stdio_and_loggers(context_.get_executor(), config));
+    return run(open_stdio(context_.get_executor(), config));
   }
 
   asio::any_io_executor executor() { return context_.get_executor(); }

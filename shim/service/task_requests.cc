@@ -35,7 +35,7 @@ Async<std::string> TaskService::exec(api::ExecProcessRequest request) {
                         .err = request.stderr(),
                         .terminal = request.terminal(),
                         .id = request.id() + "/" + request.exec_id()};
-  Result<std::unique_ptr<sandbox::ProcessIo>> process_io = open_io_(stdio);
+  Result<std::unique_ptr<sandbox::ProcessIo>> process_io = co_await open_io_(stdio);
   if (!process_io)
     co_return std::unexpected(process_io.error().with_stage("open the exec's stdio"));
   sandbox::ExecProcess wanted{.container_id = request.id(),

@@ -94,7 +94,7 @@ Async<api::CreateTaskResponse> TaskService::create(api::CreateTaskRequest reques
   record->second.stdio = stdio;
   EventDue due(*this, request.id());
 
-  Result<std::unique_ptr<sandbox::ProcessIo>> process_io = open_io_(stdio);
+  Result<std::unique_ptr<sandbox::ProcessIo>> process_io = co_await open_io_(stdio);
   if (!process_io) {
     containers_->erase(request.id());
     co_return std::unexpected(process_io.error().with_stage("open the container's stdio"));

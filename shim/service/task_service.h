@@ -20,8 +20,9 @@ namespace kata::service {
 
 namespace api = containerd::task::v2;
 
+/// It may have to wait, for a logger that gets ready.
 using IoOpener =
-    std::function<Result<std::unique_ptr<sandbox::ProcessIo>>(const io::StdioConfig& stdio)>;
+    std::function<Async<std::unique_ptr<sandbox::ProcessIo>>(const io::StdioConfig& stdio)>;
 
 /// Ends the sandbox. The Shutdown request is answered when it completes; it must see to it that the
 /// process ends after that.

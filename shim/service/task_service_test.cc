@@ -144,10 +144,10 @@ struct ServiceFixture {
              const sandbox::ProcessExit& exit) { service.on_exit(id, exec_id, pid, exit); }};
   TaskService service{
       sandbox, sink,
-      [this](const io::StdioConfig& stdio) -> Result<std::unique_ptr<sandbox::ProcessIo>> {
-        if (open_error) return std::unexpected(*open_error);
+      [this](const io::StdioConfig& stdio) -> Async<std::unique_ptr<sandbox::ProcessIo>> {
+        if (open_error) co_return std::unexpected(*open_error);
         opened.push_back(stdio);
-        return std::make_unique<FakeIo>();
+        co_return std::make_unique<FakeIo>();
       },
       [this]() -> asio::awaitable<void> {
         ++shutdowns;
