@@ -20,6 +20,8 @@ using namespace std::chrono_literals;
 
 // How long killed processes may take to vanish; only one stuck in the kernel takes longer.
 constexpr auto kDeathTimeout = 10s;
+// How long processes may take to reach a point where they can stand still.
+constexpr auto kFreezeTimeout = 10s;
 // For a process that the container itself can stop; far more than a slow machine needs.
 constexpr auto kExecAnswerTimeout = 60s;
 
@@ -27,7 +29,7 @@ constexpr auto kExecAnswerTimeout = 60s;
 constexpr auto kInitEndTimeout = 1s;
 
 /// The end of the init fails an exec at any point: no process can be born in its pid namespace
-/// (ENOMEM), its namespaces cannot be joined (ESRCH), or the exec is killed.
+/// (ENOMEM), its namespaces cannot be joined, or the exec is killed.
 bool is_the_requests_fault(Code code) {
   return code == Code::kNotFound || code == Code::kPermissionDenied ||
          code == Code::kInvalidArgument;
@@ -45,9 +47,6 @@ Result<oci::Spec> parse_request(const CreateRequest& request) {
     return fail(Code::kInvalidArgument, "rootfs \"{}\" is not an absolute path", request.rootfs);
   }
   KATA_TRY(oci::Spec spec, oci::parse_spec(request.spec_json));
-  if (spec.process.terminal) {
-    return fail(Code::kUnimplemented, "process.terminal: the agent offers pipes only, no terminal");
-  }
   log_not_enforced("container " + request.id, oci::not_enforced(spec));
   return spec;
 }
@@ -60,7 +59,9 @@ Container::Container(const Environment& environment, const CreateRequest& reques
       id_(request.id),
       init_settings_(spec.process),
       cgroup_(std::move(cgroup)),
-      execs_(request.id) {}
+      execs_(request.id),
+      oom_watch_(std::make_shared<OomWatch>(environment.loop, cgroup_.path() / "memory.events",
+                                            [this] { return cgroup_.oom_kills(); })) {}
 
 Result<std::shared_ptr<Container>> Container::create(const Environment& environment,
                                                      const CreateRequest& request) {
@@ -87,6 +88,7 @@ Status Container::create_init(const CreateRequest& request, const oci::Spec& spe
   wanted.label = "container " + id_;
   wanted.role = "container init";
   wanted.stdio = request.stdio;
+  wanted.terminal = spec.process.terminal;
   wanted.config = {request.rootfs, request.spec_json};
   wanted.spawn.cgroup = cgroup_.descriptor();
   wanted.spawn.new_pid_namespace = (plan.create & CLONE_NEWPID) != 0;
@@ -124,9 +126,7 @@ Result<ProcessRequest> Container::exec_request(const ExecRequest& request) {
   wanted.role = "exec'd process";
   wanted.stdio = request.stdio;
   KATA_TRY(oci::Process process, oci::parse_process(request.process_json));
-  if (process.terminal) {
-    return fail(Code::kUnimplemented, "process.terminal: the agent offers pipes only, no terminal");
-  }
+  wanted.terminal = process.terminal;
   log_not_enforced(wanted.label, oci::not_enforced(process));
   KATA_TRY(wanted.config.json, complete_exec_process(request.process_json, init_settings_));
   wanted.spawn.cgroup = cgroup_.descriptor();
@@ -189,6 +189,34 @@ Status Container::signal(uint32_t signal, bool all, const std::string& exec_id) 
   return {};
 }
 
+Status Container::pause() {
+  if (init_->state() != ContainerProcess::State::kRunning) {
+    return fail(Code::kFailedPrecondition, "container not running");
+  }
+  auto frozen = cgroup_.freeze(kFreezeTimeout);
+  if (frozen) return {};
+  if (auto thawed = cgroup_.thaw(kFreezeTimeout); !thawed) {
+    log::error("container half paused", {{"container", id_}, {"error", thawed.error().message()}});
+  }
+  return frozen;
+}
+
+Status Container::resume() {
+  if (init_->state() == ContainerProcess::State::kStopped) {
+    return fail(Code::kFailedPrecondition, "container not running");
+  }
+  return cgroup_.thaw(kFreezeTimeout);
+}
+
+Status Container::update(std::string_view resources_json) {
+  KATA_TRY(oci::Resources resources, oci::parse_resources(resources_json));
+  if (init_->state() == ContainerProcess::State::kStopped) {
+    return fail(Code::kFailedPrecondition, "cannot update a stopped container");
+  }
+  log_not_enforced("update of container " + id_, oci::not_enforced(resources));
+  return cgroup_.apply(resources);
+}
+
 Status Container::remove() {
   KATA_CHECK(init_->forbid_start());
   return kill_and_remove();
@@ -201,6 +229,7 @@ Status Container::kill_and_remove() {
   if (init_) KATA_CHECK(init_->kill());
   // Whoever waits for an exec is told before it is forgotten.
   for (const auto& exec : execs_.clear()) KATA_CHECK(exec->kill());
+  oom_watch_->close();
   return cgroup_.remove(kDeathTimeout);
 }
 

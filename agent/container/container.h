@@ -9,11 +9,13 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/container/container_process.h"
 #include "agent/container/environment.h"
 #include "agent/container/execs.h"
+#include "agent/container/oom_watch.h"
 #include "agent/container/process.h"
 #include "agent/container/stdio.h"
 #include "agent/isolation/cgroup.h"
@@ -43,6 +45,7 @@ class Container : public std::enable_shared_from_this<Container> {
                                                    const CreateRequest& request);
   Container(const Container&) = delete;
   Container& operator=(const Container&) = delete;
+  ~Container() { oom_watch_->close(); }
 
   pid_t pid() const { return init_->pid(); }
   const StdioPorts& ports() const { return init_->ports(); }
@@ -64,6 +67,19 @@ class Container : public std::enable_shared_from_this<Container> {
   /// Of the init; see Process::when_ended.
   void when_ended(Process::ExitHandler handler) { init_->when_ended(std::move(handler)); }
   Result<std::vector<pid_t>> pids() const { return cgroup_.pids(); }
+
+  /// Answer when every process stands still, or runs again. FailedPrecondition: the init does not
+  /// run. DeadlineExceeded: a process is stuck in the kernel; the container runs on.
+  Status pause();
+  Status resume();
+  /// The JSON of linux.resources: changes the limits that are named.
+  Status update(std::string_view resources_json);
+  /// A file of the control group; NotFound where the kernel lacks its controller.
+  Result<std::string> stat_file(const char* name) const { return cgroup_.read(name); }
+  /// See OomWatch::wait.
+  void when_oom(uint64_t seen, OomWatch::Handler handler) {
+    oom_watch_->wait(seen, std::move(handler));
+  }
 
   /// Kills what is left, forgets the execs, removes the control group. FailedPrecondition while the
   /// init runs. Harmless when repeated.
@@ -88,6 +104,7 @@ class Container : public std::enable_shared_from_this<Container> {
   bool shares_agents_pid_namespace_ = false;  // never changes after create()
   std::shared_ptr<ContainerProcess> init_;    // never changes after create()
   Execs execs_;
+  const std::shared_ptr<OomWatch> oom_watch_;
 };
 
 }  // namespace kata::container

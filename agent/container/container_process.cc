@@ -1,5 +1,6 @@
 #include "agent/container/container_process.h"
 
+#include <limits>
 #include <utility>
 
 #include <signal.h>
@@ -52,12 +53,14 @@ ContainerProcess::ContainerProcess(const ProcessRequest& request, Stdio stdio, S
 
 Result<std::shared_ptr<ContainerProcess>> ContainerProcess::create(const Environment& environment,
                                                                    ProcessRequest request) {
-  KATA_TRY(Stdio stdio, Stdio::open(environment.loop, environment.listeners, request.stdio));
+  // The streams of a terminal come with it.
+  StdioWanted piped = request.terminal ? StdioWanted{} : request.stdio;
+  KATA_TRY(Stdio stdio, Stdio::open(environment.loop, environment.listeners, piped));
   KATA_TRY(SyncPair sync, make_sync_pair(request.answer_timeout));
   std::shared_ptr<ContainerProcess> process(
       new ContainerProcess(request, std::move(stdio), std::move(sync.agent_end)));
   KATA_CHECK(process->spawn(environment, request, std::move(sync.init_end)));
-  if (auto configured = process->configure(request.config); !configured) {
+  if (auto configured = process->configure(environment, request); !configured) {
     if (auto killed = process->kill(); !killed) {
       log::error("leftover of a failed start", {{"error", killed.error().message()}});
     }
@@ -87,14 +90,41 @@ Status ContainerProcess::spawn(const Environment& environment, ProcessRequest& r
   return {};
 }
 
-Status ContainerProcess::configure(const InitConfig& config) {
-  auto sent = sync_->send(MessageType::kConfig, encode_config(config));
+Status ContainerProcess::configure(const Environment& environment, const ProcessRequest& request) {
+  auto sent = sync_->send(MessageType::kConfig, encode_config(request.config));
   // A process that could not even read its configuration may have said why.
   if (!sent && sent.error().code() != Code::kUnavailable) return sent;
   KATA_TRY(auto answer, sync_->receive());
   if (!answer) return std::unexpected(gone());
-  if (answer->type == MessageType::kCreated) return {};
-  return std::unexpected(decode_error(answer->body).with_stage(kInitStage));
+  if (answer->type != MessageType::kCreated) {
+    return std::unexpected(decode_error(answer->body).with_stage(kInitStage));
+  }
+  if (!request.terminal) return {};
+  return take_terminal(environment, request.stdio, std::move(answer->descriptor));
+}
+
+Status ContainerProcess::take_terminal(const Environment& environment, StdioWanted wanted,
+                                       UniqueFd master) {
+  KATA_TRY(Stdio stdio, Stdio::open_terminal(environment.loop, environment.listeners, wanted,
+                                             std::move(master)));
+  ports_ = stdio.ports();
+  std::lock_guard lock(mutex_);
+  // One that has ended meanwhile is not told of its end twice: its streams end with `stdio`.
+  if (state_ == State::kCreated) stdio_ = std::move(stdio);
+  return {};
+}
+
+Status ContainerProcess::resize(uint32_t columns, uint32_t rows) {
+  constexpr uint32_t kMax = std::numeric_limits<uint16_t>::max();
+  if (columns > kMax || rows > kMax) {
+    return fail(Code::kInvalidArgument, "a terminal of {} columns and {} rows: {} are possible",
+                columns, rows, kMax);
+  }
+  std::lock_guard lock(mutex_);
+  if (state_ == State::kStopped || !stdio_) {
+    return fail(Code::kFailedPrecondition, "cannot resize a stopped process");
+  }
+  return stdio_->resize(static_cast<uint16_t>(columns), static_cast<uint16_t>(rows));
 }
 
 ContainerProcess::State ContainerProcess::state() const {

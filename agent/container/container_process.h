@@ -28,6 +28,7 @@ struct ProcessRequest {
   std::string label;  // for messages: "container c1"
   std::string role;   // for messages: "container init"
   StdioWanted stdio;
+  bool terminal = false;
   SpawnRequest spawn;  // without streams and sync socket
   InitConfig config;
   /// How long the process may take for an answer; 0 is for ever. A process that is born into the
@@ -59,6 +60,8 @@ class ContainerProcess : public std::enable_shared_from_this<ContainerProcess> {
   Status start();
   /// FailedPrecondition while it runs; afterwards no start() is possible.
   Status forbid_start();
+  /// In characters. FailedPrecondition: it has no terminal, or has ended.
+  Status resize(uint32_t columns, uint32_t rows);
   Status signal(uint32_t signal) const { return process_->signal(signal); }
   /// See Process::when_ended and Process::wait.
   void when_ended(Process::ExitHandler handler) { process_->when_ended(std::move(handler)); }
@@ -76,7 +79,8 @@ class ContainerProcess : public std::enable_shared_from_this<ContainerProcess> {
 
   Status spawn(const Environment& environment, ProcessRequest& request, UniqueFd init_end);
   /// Tells the process what to become and waits until it has.
-  Status configure(const InitConfig& config);
+  Status configure(const Environment& environment, const ProcessRequest& request);
+  Status take_terminal(const Environment& environment, StdioWanted wanted, UniqueFd master);
   Status exchange_start();
   /// The error for a process that has gone without a word.
   Error gone();
@@ -84,7 +88,7 @@ class ContainerProcess : public std::enable_shared_from_this<ContainerProcess> {
 
   const std::string label_;
   const std::string role_;
-  const StdioPorts ports_;
+  StdioPorts ports_;                  // never changes after create()
   std::unique_ptr<Process> process_;  // never changes after create()
   std::optional<SyncSocket> sync_;    // used by create(), then by the one start(), which ends it
 

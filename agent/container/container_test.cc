@@ -157,16 +157,30 @@ TEST_CASE("Requests that make no sense are refused and leave nothing") {
   CHECK_FALSE(fixture.has_cgroup("agent-t-bad"));
 }
 
-TEST_CASE("A rootfs that does not exist, a terminal: refused with their reason") {
+TEST_CASE("A rootfs that does not exist is refused with its reason") {
   Fixture fixture;
   auto request = fixture.request("agent-t-bad", {"true"});
   request.rootfs = "/nosuch";
   CHECK(fixture.create(request).error().code() == Code::kNotFound);
-  request.rootfs = fixture.rootfs;
-  json spec = json::parse(request.spec_json);
-  spec["process"]["terminal"] = true;
-  request.spec_json = spec.dump();
-  CHECK(fixture.create(request).error().code() == Code::kUnimplemented);
+}
+
+TEST_CASE("A created container ends by the signals that end runc's, with its status") {
+  Fixture fixture;
+  auto container = fixture.must_create(fixture.request("agent-t-early", {"true"}));
+  SECTION("ended") {
+    auto number = GENERATE(SIGTERM, SIGINT, SIGHUP, SIGQUIT);
+    REQUIRE(container->signal(static_cast<uint32_t>(number), false));
+    CHECK(wait_for_end(*container).status == 2);
+    CHECK_FALSE(container->start());
+  }
+  SECTION("and the program starts with all signals as they should be") {
+    auto other = fixture.request("agent-t-signals",
+                                 {"grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"}, kOutput);
+    CHECK(run(fixture, other) ==
+          "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
+          "SigCgt:\t0000000000000000\n");
+  }
+  REQUIRE(container->remove());
 }
 
 TEST_CASE("Without a pid namespace, the end of the init ends the rest, and so the outputs") {

@@ -214,6 +214,7 @@ TEST_CASE("Execs while the init ends: made or refused as in a stopped container"
       auto id = "e" + std::to_string(i);
       auto exec = container->create_exec({id, make_process({"true"}).dump(), {}});
       if (exec) continue;
+      INFO(exec.error().message());
       CHECK(exec.error() == Error(Code::kFailedPrecondition, "cannot exec in a stopped container"));
       break;
     }

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -55,7 +56,7 @@ Status give_streams(uid_t uid) {
   return {};
 }
 
-Status enter_container(const oci::Spec& spec, const std::string& rootfs) {
+Result<UniqueFd> enter_container(const oci::Spec& spec, const std::string& rootfs) {
   KATA_TRY(auto plan, isolation::plan_namespaces(spec));
   // spawn_process() has seen to the pid namespace.
   plan.create &= ~CLONE_NEWPID;
@@ -64,24 +65,33 @@ Status enter_container(const oci::Spec& spec, const std::string& rootfs) {
   return isolation::prepare_container(spec, rootfs);
 }
 
-Result<isolation::ExecTarget> set_up_init(const InitConfig& config) {
+struct Prepared {
+  isolation::ExecTarget target;
+  UniqueFd terminal;  // the master, if there is one
+};
+
+Result<Prepared> set_up_init(const InitConfig& config) {
   KATA_TRY(oci::Spec spec, oci::parse_spec(config.json));
   KATA_CHECK(drop_agent_settings(spec.process));
-  KATA_CHECK(enter_container(spec, config.rootfs));
+  Prepared prepared;
+  KATA_TRY(prepared.terminal, enter_container(spec, config.rootfs));
   KATA_CHECK(give_streams(spec.process.user.uid));
-  return isolation::become_process(spec.process);
+  KATA_TRY(prepared.target, isolation::become_process(spec.process));
+  return prepared;
 }
 
-Result<isolation::ExecTarget> set_up_exec(const InitConfig& config, UniqueFd container_init) {
+Result<Prepared> set_up_exec(const InitConfig& config, UniqueFd container_init) {
   KATA_TRY(oci::Process process, oci::parse_process(config.json));
   KATA_CHECK(drop_agent_settings(process));
-  KATA_CHECK(isolation::join_container(process, container_init.get()));
+  Prepared prepared;
+  KATA_TRY(prepared.terminal, isolation::join_container(process, container_init.get()));
   container_init.reset();
   KATA_CHECK(give_streams(process.user.uid));
-  return isolation::become_process(process);
+  KATA_TRY(prepared.target, isolation::become_process(process));
+  return prepared;
 }
 
-Result<isolation::ExecTarget> set_up(SyncSocket& sync) {
+Result<Prepared> set_up(SyncSocket& sync) {
   KATA_TRY(auto message, sync.receive());
   if (!message || message->type != MessageType::kConfig) {
     return fail(Code::kInternal, "the agent has sent no configuration");
@@ -94,8 +104,24 @@ Result<isolation::ExecTarget> set_up(SyncSocket& sync) {
   return set_up_exec(config, std::move(container_init));
 }
 
-Status await_start(SyncSocket& sync) {
-  KATA_CHECK(sync.send(MessageType::kCreated));
+/// Go programs, and so runc's init, end like this.
+void exit_by_signal(int) {
+  constexpr int kStatus = 2;
+  _exit(kStatus);
+}
+
+/// As pid 1 of its namespace the process would not even notice these; as runc's init it ends by
+/// them. For the time until exec_process, which resets them.
+void end_by_signals() {
+  struct sigaction action {};
+  action.sa_handler = exit_by_signal;
+  for (int number : {SIGHUP, SIGINT, SIGQUIT, SIGTERM}) sigaction(number, &action, nullptr);
+}
+
+Status await_start(SyncSocket& sync, UniqueFd terminal) {
+  KATA_CHECK(sync.send(MessageType::kCreated, {}, terminal.get()));
+  // The agent's copy alone decides when the terminal hangs up.
+  terminal.reset();
   KATA_TRY(auto message, sync.receive());
   if (!message || message->type != MessageType::kStart) {
     return fail(Code::kCancelled, "the process is deleted before its start");
@@ -112,11 +138,14 @@ int run_init(UniqueFd socket) {
   fcntl(socket.get(), F_SETFD, FD_CLOEXEC);
   SyncSocket sync(std::move(socket));
 
-  auto target = set_up(sync);
+  auto prepared = set_up(sync);
   Error error = [&] {
-    if (!target) return target.error();
-    if (auto ordered = await_start(sync); !ordered) return ordered.error();
-    return isolation::exec_process(*target);
+    if (!prepared) return prepared.error();
+    end_by_signals();
+    if (auto ordered = await_start(sync, std::move(prepared->terminal)); !ordered) {
+      return ordered.error();
+    }
+    return isolation::exec_process(prepared->target);
   }();
   // If the agent has gone there is nobody left to tell.
   auto told = sync.send(MessageType::kError, encode_error(error));

@@ -96,8 +96,11 @@ class PidNamespaceOfChildren {
   }
 
   Status enter(UniqueFd own, int other, std::string_view what) {
-    if (setns(other, CLONE_NEWPID) != 0)
+    if (setns(other, CLONE_NEWPID) != 0) {
+      // Not "not found": whoever asks has named a container, which ends just now.
+      if (errno == ESRCH) return fail(Code::kAborted, "join pid namespace {}: it ends", what);
       return fail_errno(fmt::format("join pid namespace {}", what));
+    }
     own_ = std::move(own);
     return {};
   }

@@ -7,6 +7,9 @@
 // after the last byte; when the last writer of an output has gone, everything written is sent and
 // then the connection half-closed. A connection that breaks closes the pipe: the process sees
 // EPIPE.
+//
+// A terminal is copied in the same way: its output ends when nobody holds it open any more, and the
+// end of its streams here hangs it up.
 #pragma once
 
 #include <array>
@@ -40,6 +43,11 @@ class Stdio {
   /// `loop` outlives the object.
   static Result<Stdio> open(sandbox::EventLoop& loop, sandbox::ListenerFactory& listeners,
                             StdioWanted wanted);
+  /// For a process with a terminal, whose master this is: one stream in each direction, none for
+  /// stderr. The end of the host's input ends nothing but that stream. An output that is not wanted
+  /// is read and dropped, so that it does not hold the process up.
+  static Result<Stdio> open_terminal(sandbox::EventLoop& loop, sandbox::ListenerFactory& listeners,
+                                     StdioWanted wanted, UniqueFd master);
   Stdio(Stdio&&) = default;
   Stdio& operator=(Stdio&&) = default;
   /// close(), unless the process has ended.
@@ -51,6 +59,9 @@ class Stdio {
   /// The agent's copies of the process's ends: while they are open, no output ever ends.
   void close_child_ends();
 
+  /// In characters. FailedPrecondition: there is no terminal.
+  Status resize(uint16_t columns, uint16_t rows);
+
   /// Its stdin and listeners to which the host has not connected are closed; outputs go on until
   /// their writers are gone and their last byte is sent, also after the destruction of this object.
   void process_ended();
@@ -60,10 +71,14 @@ class Stdio {
  private:
   explicit Stdio(sandbox::EventLoop& loop) : loop_(&loop) {}
 
+  /// Starts the stream that connects `ours`, an end of a pipe or a terminal, with the host.
+  Result<uint32_t> add(size_t index, UniqueFd ours, sandbox::ListenerFactory* listeners);
+
   sandbox::EventLoop* loop_;
   StdioPorts ports_;
   std::array<UniqueFd, 3> child_ends_;
   std::array<std::shared_ptr<Stream>, 3> streams_;
+  UniqueFd terminal_;  // master
   bool process_ended_ = false;
 };
 

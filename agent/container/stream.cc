@@ -20,6 +20,10 @@ Stream::Stream(sandbox::EventLoop& loop, Direction direction, UniqueFd pipe,
     : loop_(loop), direction_(direction), pipe_(std::move(pipe)), listener_(std::move(listener)) {}
 
 Status Stream::start() {
+  if (!listener_) {
+    watch_source(true);
+    return {};
+  }
   KATA_TRY(listener_watch_, loop_.add(listener_->descriptor(), EPOLLIN,
                                       [self = shared_from_this()](uint32_t) { self->accept(); }));
   return {};
@@ -96,13 +100,15 @@ Stream::Progress Stream::copy_once() {
   if (got > 0) return write(buffer.first(static_cast<size_t>(got)));
   if (got < 0 && errno == EINTR) return Progress::kYes;
   if (got < 0 && errno == EAGAIN) return Progress::kBlocked;
-  // A reset connection is an end as well: whoever wrote will write no more.
+  // A reset connection is an end as well: whoever wrote will write no more. A terminal's end is
+  // EIO.
   source_ended_ = true;
   end_sink();
   return sink() ? Progress::kBlocked : Progress::kClosed;
 }
 
 Stream::Progress Stream::write(std::span<const char> bytes) {
+  if (!connection_) return Progress::kYes;  // nobody wants it
   while (!bytes.empty()) {
     ssize_t put = ::write(sink().get(), bytes.data(), bytes.size());
     if (put >= 0) {
@@ -119,7 +125,7 @@ Stream::Progress Stream::write(std::span<const char> bytes) {
 }
 
 void Stream::end_sink() {
-  if (direction_ == Direction::kToProcess) {
+  if (direction_ == Direction::kToProcess || !connection_) {
     close();
     return;
   }

@@ -18,6 +18,8 @@ class Stream : public std::enable_shared_from_this<Stream> {
  public:
   enum class Direction { kToProcess, kFromProcess };
 
+  /// `pipe` is the process's side, a pipe or a terminal. An output without a listener is read and
+  /// dropped.
   Stream(sandbox::EventLoop& loop, Direction direction, UniqueFd pipe,
          std::unique_ptr<sandbox::StreamListener> listener);
 

@@ -38,11 +38,48 @@ Error too_slow() {
                "the process that is being started does not answer (is it stopped or frozen?)");
 }
 
+/// Room for one descriptor beside a message.
+struct Attachment {
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> buffer = {};
+
+  void put(msghdr& message, int descriptor) {
+    message.msg_control = buffer.data();
+    message.msg_controllen = buffer.size();
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof descriptor);
+    std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+  }
+
+  /// More than one does not fit: the kernel closes the rest.
+  static UniqueFd take(msghdr& message) {
+    for (auto* header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+      if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+      int descriptor = -1;
+      if (header->cmsg_len < CMSG_LEN(sizeof descriptor)) continue;
+      std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
+      return UniqueFd(descriptor);
+    }
+    return UniqueFd();
+  }
+};
+
 /// Bytes read: fewer than `size` only at the end of the stream.
-Result<size_t> read_fully(int fd, char* data, size_t size) {
+Result<size_t> read_fully(int fd, char* data, size_t size, UniqueFd& descriptor) {
   size_t done = 0;
   while (done < size) {
-    ssize_t got = recv(fd, data + done, size - done, 0);
+    iovec part{data + done, size - done};
+    Attachment attachment;
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = attachment.buffer.data();
+    message.msg_controllen = attachment.buffer.size();
+    ssize_t got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    if (got >= 0) {
+      if (UniqueFd came = Attachment::take(message)) descriptor = std::move(came);
+    }
     if (got == 0) break;
     if (got < 0) {
       if (errno == EINTR) continue;
@@ -101,7 +138,7 @@ Status SyncSocket::set_timeout(std::chrono::milliseconds timeout) {
   return {};
 }
 
-Status SyncSocket::send(MessageType type, std::string_view body) {
+Status SyncSocket::send(MessageType type, std::string_view body, int descriptor) {
   if (body.size() > kMaxBodyBytes) {
     return fail(Code::kInvalidArgument, "a message of {} bytes, {} are possible", body.size(),
                 kMaxBodyBytes);
@@ -112,6 +149,8 @@ Status SyncSocket::send(MessageType type, std::string_view body) {
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = parts.size();
+  Attachment attachment;
+  if (descriptor >= 0) attachment.put(message, descriptor);
   size_t left = sizeof header + body.size();
   while (left > 0) {
     ssize_t sent = sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
@@ -123,6 +162,8 @@ Status SyncSocket::send(MessageType type, std::string_view body) {
       if (errno == EAGAIN) return std::unexpected(too_slow());
       return fail_errno("send on the sync socket");
     }
+    message.msg_control = nullptr;
+    message.msg_controllen = 0;
     left -= static_cast<size_t>(sent);
     auto skip = static_cast<size_t>(sent);
     for (iovec& part : parts) {
@@ -137,16 +178,18 @@ Status SyncSocket::send(MessageType type, std::string_view body) {
 
 Result<std::optional<Message>> SyncSocket::receive() {
   Header header{};
-  KATA_TRY(size_t got, read_fully(socket_.get(), reinterpret_cast<char*>(&header), sizeof header));
+  Message message;
+  KATA_TRY(size_t got, read_fully(socket_.get(), reinterpret_cast<char*>(&header), sizeof header,
+                                  message.descriptor));
   if (got < sizeof header) return std::nullopt;
   if (header.size > kMaxBodyBytes) {
     return fail(Code::kInternal, "a sync message claims {} bytes, {} are possible", header.size,
                 kMaxBodyBytes);
   }
-  Message message;
   message.type = static_cast<MessageType>(header.type);
   message.body.resize(header.size);
-  KATA_TRY(got, read_fully(socket_.get(), message.body.data(), message.body.size()));
+  KATA_TRY(got,
+           read_fully(socket_.get(), message.body.data(), message.body.size(), message.descriptor));
   if (got < header.size) return std::nullopt;
   return message;
 }

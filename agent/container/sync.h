@@ -1,7 +1,8 @@
 // Protocol between the agent and a container's init, over a SOCK_STREAM pair of their own.
 //
 //   agent -> init   kConfig     what to become
-//   init  -> agent  kCreated    everything but execve is done
+//   init  -> agent  kCreated    everything but execve is done; with the master of the terminal, if
+//                               it has one (SCM_RIGHTS)
 //   agent -> init   kStart
 //   init  -> agent  kExecuting  execve comes next; the end of the stream then means that it worked,
 //                               since the init's end is close-on-exec
@@ -33,6 +34,7 @@ enum class MessageType : uint32_t {
 struct Message {
   MessageType type = MessageType::kError;
   std::string body;
+  UniqueFd descriptor;  // that came with it
 };
 
 struct InitConfig {
@@ -56,7 +58,7 @@ class SyncSocket {
   Status set_timeout(std::chrono::milliseconds timeout);
 
   /// Unavailable: the other end has gone. DeadlineExceeded: it takes nothing.
-  Status send(MessageType type, std::string_view body = {});
+  Status send(MessageType type, std::string_view body = {}, int descriptor = -1);
   /// Empty: the other end has closed the stream. DeadlineExceeded: it says nothing.
   Result<std::optional<Message>> receive();
 

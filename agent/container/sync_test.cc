@@ -3,6 +3,7 @@
 #include <thread>
 
 #include <catch2/catch.hpp>
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include "common/oci/parse.h"
@@ -33,6 +34,41 @@ TEST_CASE("A message arrives with its type and body") {
   auto second = pair.right->receive();
   REQUIRE(second);
   CHECK((*second)->body == "body");
+}
+
+TEST_CASE("A descriptor travels with its message, and closes itself where nobody takes it") {
+  Pair pair;
+  int ends[2];
+  REQUIRE(pipe2(ends, O_CLOEXEC) == 0);
+  UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  REQUIRE(pair.left->send(MessageType::kCreated, "body", writer.get()));
+  REQUIRE(pair.left->send(MessageType::kStart));
+  writer.reset();
+  {
+    auto first = pair.right->receive();
+    REQUIRE(first);
+    REQUIRE((*first)->descriptor);
+    CHECK((fcntl((*first)->descriptor.get(), F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK(write((*first)->descriptor.get(), "x", 1) == 1);
+  }
+  auto second = pair.right->receive();
+  REQUIRE(second);
+  CHECK_FALSE((*second)->descriptor);
+  char bytes[2];
+  CHECK(read(reader.get(), bytes, 2) == 1);
+  CHECK(read(reader.get(), bytes, 2) == 0);
+}
+
+TEST_CASE("An end that says nothing is waited for only so long") {
+  Pair pair;
+  REQUIRE(pair.left->set_timeout(std::chrono::milliseconds(20)));
+  auto received = pair.left->receive();
+  REQUIRE_FALSE(received);
+  CHECK(received.error().code() == Code::kDeadlineExceeded);
+  auto sent = pair.left->send(MessageType::kConfig, std::string(oci::kMaxSpecBytes, 'x'));
+  REQUIRE_FALSE(sent);
+  CHECK(sent.error().code() == Code::kDeadlineExceeded);
 }
 
 TEST_CASE("A configuration larger than the socket's buffers arrives whole") {

@@ -181,6 +181,10 @@ Status Cgroup::remove(std::chrono::milliseconds timeout) {
   return {};
 }
 
+Result<std::string> Cgroup::read(const char* file) const {
+  return read_cgroup_file(dir_.get(), file);
+}
+
 Result<uint64_t> Cgroup::oom_kills() const {
   auto value = read_cgroup_key(dir_.get(), "memory.events", "oom_kill");
   if (!value && value.error().code() == Code::kNotFound) return 0;

@@ -32,9 +32,10 @@ class Cgroup {
   static Result<Cgroup> create(const std::string& id,
                                const std::filesystem::path& root = kCgroupRoot);
 
-  /// Writes memory.max, memory.low, memory.swap.max, cpu.max, cpu.weight, pids.max, as runc
-  /// converts them from the spec's cgroup v1 terms. Limits of a controller that the kernel lacks
-  /// are FailedPrecondition naming it. What else the spec may hold is listed by oci::not_enforced.
+  /// Changes what is named, and nothing else: writes memory.max, memory.low, memory.swap.max,
+  /// cpu.max, cpu.weight, pids.max, as runc converts them from the spec's cgroup v1 terms. Limits
+  /// of a controller that the kernel lacks are FailedPrecondition naming it. What else the spec may
+  /// hold is listed by oci::not_enforced.
   Status apply(const oci::Resources& resources);
 
   /// For clone3(2). Borrowed: valid as long as this object.
@@ -61,6 +62,9 @@ class Cgroup {
   /// Removes the subtree: waits for its dying processes (kill() them first) up to the deadline.
   /// Fine if it is gone already. DeadlineExceeded if something still lives.
   Status remove(std::chrono::milliseconds timeout);
+
+  /// One file of the group's own: "memory.stat"… NotFound where the kernel lacks its controller.
+  Result<std::string> read(const char* file) const;
 
   /// Processes of the subtree killed for memory so far (memory.events oom_kill); 0 where the kernel
   /// has no memory controller.

@@ -1,5 +1,7 @@
 #include "agent/isolation/cgroup_resources.h"
 
+#include <algorithm>
+#include <charconv>
 #include <string>
 
 #include "agent/isolation/cgroup_file.h"
@@ -9,7 +11,7 @@ namespace kata::isolation {
 namespace {
 
 constexpr int64_t kUnlimited = -1;
-constexpr uint64_t kDefaultPeriodUs = 100000;
+const std::string kDefaultPeriodUs = "100000";
 
 std::string amount(int64_t value) { return value < 0 ? "max" : fmt::to_string(value); }
 
@@ -22,6 +24,21 @@ Status write_limit(int group, const char* controller, const char* file, const ch
     return fail(Code::kFailedPrecondition,
                 "linux.resources.{}: the guest's kernel has no {} controller", key, controller);
   return std::unexpected(status.error().with_stage(fmt::format("linux.resources.{}", key)));
+}
+
+/// What the group has now; empty where it has none, or the kernel no such file.
+std::string current(int group, const char* file) {
+  auto text = read_cgroup_file(group, file);
+  if (!text) return "";
+  return text->substr(0, text->find('\n'));
+}
+
+/// 0 for "max".
+int64_t current_memory_limit(int group) {
+  auto text = current(group, "memory.max");
+  int64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
 }
 
 /// memory.swap counts both together in v1, in v2 swap alone; 0 is "not set".
@@ -40,7 +57,9 @@ Result<std::string> swap_value(int64_t swap, int64_t limit) {
 
 Status apply_memory(int group, const oci::MemoryResources& memory) {
   int64_t limit = memory.limit.value_or(0);
-  KATA_TRY(auto swap, swap_value(memory.swap.value_or(0), limit));
+  // An update may name the one without the other.
+  int64_t effective = limit != 0 ? limit : current_memory_limit(group);
+  KATA_TRY(auto swap, swap_value(memory.swap.value_or(0), effective));
   if (!swap.empty()) {
     auto status = write_cgroup_file(group, "memory.swap.max", swap);
     // A kernel without swap keeps every limit on it.
@@ -63,9 +82,14 @@ Status apply_cpu(int group, const oci::CpuResources& cpu) {
   int64_t quota = cpu.quota_us.value_or(0);
   uint64_t period = cpu.period_us.value_or(0);
   if (quota == 0 && period == 0) return {};
-  return write_limit(group, "cpu", "cpu.max", "cpu.quota",
-                     fmt::format("{} {}", amount(quota > 0 ? quota : kUnlimited),
-                                 period == 0 ? kDefaultPeriodUs : period));
+  // One file holds both: what is not named stays.
+  auto before = current(group, "cpu.max");
+  auto space = std::min(before.find(' '), before.size());
+  auto quota_text = before.empty() ? "max" : before.substr(0, space);
+  auto period_text = space == before.size() ? kDefaultPeriodUs : before.substr(space + 1);
+  if (quota != 0) quota_text = amount(quota > 0 ? quota : kUnlimited);
+  if (period != 0) period_text = fmt::to_string(period);
+  return write_limit(group, "cpu", "cpu.max", "cpu.quota", quota_text + " " + period_text);
 }
 
 }  // namespace

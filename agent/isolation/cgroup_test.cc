@@ -159,6 +159,23 @@ TEST_CASE("conversion of the spec's limits, into plain files") {
     CHECK(content("cpu.max") == "max 20000");
     CHECK(content("pids.max") == "max");
   }
+  SECTION("what is not named stays") {
+    std::ofstream(path / "cpu.max") << "30000 50000\n";
+    std::ofstream(path / "memory.max") << "1000\n";
+    resources.cpu.quota_us = 10000;
+    resources.memory.swap = 1200;
+    REQUIRE(apply_resources(group.get(), resources));
+    CHECK(content("cpu.max") == "10000 50000\n");
+    CHECK(content("memory.swap.max") == "200");
+    CHECK(content("memory.max") == "1000\n");
+    std::ofstream(path / "cpu.max") << "max 50000\n";
+    resources = {};
+    resources.cpu.period_us = 20000;
+    REQUIRE(apply_resources(group.get(), resources));
+    CHECK(content("cpu.max") == "max 20000\n");
+    CHECK(content("cpu.weight").empty());
+    CHECK(content("pids.max").empty());
+  }
   SECTION("swap below memory") {
     resources.memory.limit = 1000;
     resources.memory.swap = 500;

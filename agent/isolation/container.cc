@@ -24,6 +24,7 @@
 #include "agent/isolation/namespaces.h"
 #include "agent/isolation/rootfs.h"
 #include "agent/isolation/sysctl.h"
+#include "agent/isolation/terminal.h"
 #include "agent/isolation/user.h"
 #include "common/sys/scoped_path.h"
 
@@ -105,7 +106,7 @@ std::vector<char*> as_pointers(const std::vector<std::string>& strings) {
 
 }  // namespace
 
-Status prepare_container(const oci::Spec& spec, const std::string& rootfs) {
+Result<UniqueFd> prepare_container(const oci::Spec& spec, const std::string& rootfs) {
   KATA_CHECK(require_mount_namespace(spec));
   ::umask(kDefaultUmask);
   KATA_CHECK(join_session_keyring());
@@ -117,18 +118,25 @@ Status prepare_container(const oci::Spec& spec, const std::string& rootfs) {
   KATA_CHECK(make_devices(spec, root.get()));
   KATA_CHECK(pivot_into(root.get()));
   KATA_CHECK(reopen_null_stdio(spec));
+  UniqueFd terminal;
+  if (spec.process.terminal) {
+    KATA_TRY(terminal, take_terminal(spec.process));
+    KATA_CHECK(mount_console());
+  }
   KATA_CHECK(make_cwd(spec.process.cwd));
   KATA_CHECK(seal_mounts(spec));
   KATA_CHECK(finish_root(spec));
   KATA_CHECK(hide_paths(spec));
-  return {};
+  return terminal;
 }
 
-Status join_container(const oci::Process& process, int init_pidfd) {
+Result<UniqueFd> join_container(const oci::Process& process, int init_pidfd) {
   // By the guest's own /proc: the container's may be anything.
   KATA_CHECK(set_oom_score_adj(process));
   KATA_CHECK(join_session_keyring());
-  return join_namespaces_of(init_pidfd);
+  KATA_CHECK(join_namespaces_of(init_pidfd));
+  if (!process.terminal) return UniqueFd();
+  return take_terminal(process);
 }
 
 Result<ExecTarget> become_process(const oci::Process& process) {

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/unique_fd.h"
 #include "common/error/error.h"
 #include "common/oci/spec.h"
 
@@ -27,13 +28,14 @@ namespace kata::isolation {
 /// and makes it "/". Needs a mount namespace of its own (a spec without one is InvalidArgument);
 /// host and domain name, sysctls and cgroup mounts take the namespaces of the spec. Applies
 /// oomScoreAdj, makes process.cwd where it is missing. Afterwards the umask is 0022 and the working
-/// directory "/".
-Status prepare_container(const oci::Spec& spec, const std::string& rootfs);
+/// directory "/". Returns the master of process.terminal, the caller's controlling terminal and
+/// stdio then (see terminal.h; setsid(2) comes before); nothing without one.
+Result<UniqueFd> prepare_container(const oci::Spec& spec, const std::string& rootfs);
 
 /// Makes the caller, which was born in the container's control group and pid namespace, a process
 /// of a running container, whose init `init_pidfd` refers to. Applies oomScoreAdj. Afterwards the
-/// working directory is "/".
-Status join_container(const oci::Process& process, int init_pidfd);
+/// working directory is "/". Returns what prepare_container does.
+Result<UniqueFd> join_container(const oci::Process& process, int init_pidfd);
 
 /// What become_process found to be executed.
 struct ExecTarget {

@@ -72,9 +72,11 @@ Status enter_namespaces(const NamespacePlan& plan) {
 }
 
 Status join_namespaces_of(int init_pidfd) {
-  if (::setns(init_pidfd, CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNS) < 0)
-    return fail_call("join the container's namespaces");
-  return {};
+  if (::setns(init_pidfd, CLONE_NEWCGROUP | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNS) == 0)
+    return {};
+  // Not "not found": there was one to join.
+  if (errno == ESRCH) return fail(Code::kAborted, "join the container's namespaces: its init ends");
+  return fail_call("join the container's namespaces");
 }
 
 }  // namespace kata::isolation

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "agent/rpc/metrics.h"
 #include "common/base/id.h"
 #include "common/log/log.h"
 
@@ -115,6 +116,61 @@ Result<pb::ListProcessesResponse> list_processes(sandbox::Sandbox& sandbox,
   pb::ListProcessesResponse response;
   for (pid_t pid : pids) response.add_pids(static_cast<uint32_t>(pid));
   return response;
+}
+
+Result<pb::PauseContainerResponse> pause_container(sandbox::Sandbox& sandbox,
+                                                   const pb::PauseContainerRequest& request) {
+  KATA_TRY(auto container, find(sandbox, request.container_id()));
+  KATA_CHECK(container->pause());
+  return pb::PauseContainerResponse();
+}
+
+Result<pb::ResumeContainerResponse> resume_container(sandbox::Sandbox& sandbox,
+                                                     const pb::ResumeContainerRequest& request) {
+  KATA_TRY(auto container, find(sandbox, request.container_id()));
+  KATA_CHECK(container->resume());
+  return pb::ResumeContainerResponse();
+}
+
+Result<pb::UpdateContainerResponse> update_container(sandbox::Sandbox& sandbox,
+                                                     const pb::UpdateContainerRequest& request) {
+  KATA_TRY(auto container, find(sandbox, request.container_id()));
+  KATA_CHECK(container->update(request.oci_resources()));
+  return pb::UpdateContainerResponse();
+}
+
+Result<pb::GetMetricsResponse> get_metrics(sandbox::Sandbox& sandbox,
+                                           const pb::GetMetricsRequest& request) {
+  KATA_TRY(auto container, find(sandbox, request.container_id()));
+  pb::GetMetricsResponse response;
+  *response.mutable_metrics() =
+      read_metrics([&](const char* name) { return container->stat_file(name); });
+  return response;
+}
+
+Result<pb::ResizeTerminalResponse> resize_terminal(sandbox::Sandbox& sandbox,
+                                                   const pb::ResizeTerminalRequest& request) {
+  KATA_TRY(auto process, find_process(sandbox, request.container_id(), request.exec_id()));
+  KATA_CHECK(process->resize(request.columns(), request.rows()));
+  return pb::ResizeTerminalResponse();
+}
+
+void wait_oom(sandbox::Sandbox& sandbox, const pb::WaitOomRequest& request,
+              Finish<pb::WaitOomResponse> finish) {
+  auto container = find(sandbox, request.container_id());
+  if (!container) {
+    finish(std::unexpected(container.error()));
+    return;
+  }
+  (*container)->when_oom(request.seen(), [finish = std::move(finish)](Result<uint64_t> kills) {
+    if (!kills) {
+      finish(std::unexpected(kills.error()));
+      return;
+    }
+    pb::WaitOomResponse response;
+    response.set_oom_kills(*kills);
+    finish(std::move(response));
+  });
 }
 
 void wait_process(sandbox::Sandbox& sandbox, const pb::WaitProcessRequest& request,

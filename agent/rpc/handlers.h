@@ -19,8 +19,18 @@ Result<pb::StartProcessResponse> start_process(sandbox::Sandbox& sandbox,
                                                const pb::StartProcessRequest& request);
 Result<pb::DeleteContainerResponse> delete_container(sandbox::Sandbox& sandbox,
                                                      const pb::DeleteContainerRequest& request);
+Result<pb::PauseContainerResponse> pause_container(sandbox::Sandbox& sandbox,
+                                                   const pb::PauseContainerRequest& request);
+Result<pb::ResumeContainerResponse> resume_container(sandbox::Sandbox& sandbox,
+                                                     const pb::ResumeContainerRequest& request);
+Result<pb::UpdateContainerResponse> update_container(sandbox::Sandbox& sandbox,
+                                                     const pb::UpdateContainerRequest& request);
+Result<pb::GetMetricsResponse> get_metrics(sandbox::Sandbox& sandbox,
+                                           const pb::GetMetricsRequest& request);
 
 // These answer at once.
+Result<pb::ResizeTerminalResponse> resize_terminal(sandbox::Sandbox& sandbox,
+                                                   const pb::ResizeTerminalRequest& request);
 Result<pb::SignalProcessResponse> signal_process(sandbox::Sandbox& sandbox,
                                                  const pb::SignalProcessRequest& request);
 Result<pb::ListProcessesResponse> list_processes(sandbox::Sandbox& sandbox,
@@ -29,5 +39,9 @@ Result<pb::ListProcessesResponse> list_processes(sandbox::Sandbox& sandbox,
 /// Answers when the process has ended.
 void wait_process(sandbox::Sandbox& sandbox, const pb::WaitProcessRequest& request,
                   Finish<pb::WaitProcessResponse> finish);
+
+/// Answers when there are more OOM kills than the client has seen, or the container is removed.
+void wait_oom(sandbox::Sandbox& sandbox, const pb::WaitOomRequest& request,
+              Finish<pb::WaitOomResponse> finish);
 
 }  // namespace kata::rpc

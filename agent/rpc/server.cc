@@ -105,6 +105,7 @@ class GrpcServer : public Server {
     });
   }
 
+  /// Every method of the service: a call to one that is never requested would wait for ever.
   void serve_all() {
     serve_blocking<pb::CreateSandboxRequest>(&Service::RequestCreateSandbox, create_sandbox);
     serve_blocking<pb::CreateContainerRequest>(&Service::RequestCreateContainer, create_container);
@@ -114,6 +115,15 @@ class GrpcServer : public Server {
     serve_blocking<pb::DeleteContainerRequest>(&Service::RequestDeleteContainer, delete_container);
     serve_quick<pb::SignalProcessRequest>(&Service::RequestSignalProcess, signal_process);
     serve_quick<pb::ListProcessesRequest>(&Service::RequestListProcesses, list_processes);
+    serve_quick<pb::ResizeTerminalRequest>(&Service::RequestResizeTerminal, resize_terminal);
+    serve_blocking<pb::PauseContainerRequest>(&Service::RequestPauseContainer, pause_container);
+    serve_blocking<pb::ResumeContainerRequest>(&Service::RequestResumeContainer, resume_container);
+    serve_blocking<pb::UpdateContainerRequest>(&Service::RequestUpdateContainer, update_container);
+    serve_blocking<pb::GetMetricsRequest>(&Service::RequestGetMetrics, get_metrics);
+    serve<pb::WaitOomRequest, pb::WaitOomResponse>(
+        &Service::RequestWaitOom, [this](const pb::WaitOomRequest& request, auto finish) {
+          wait_oom(sandbox_, request, std::move(finish));
+        });
     serve<pb::WaitProcessRequest, pb::WaitProcessResponse>(
         &Service::RequestWaitProcess, [this](const pb::WaitProcessRequest& request, auto finish) {
           wait_process(sandbox_, request, std::move(finish));

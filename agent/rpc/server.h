@@ -1,7 +1,7 @@
 // The agent's gRPC server (proto/agent.proto): translates, decides nothing.
 //
-// One thread answers: run()'s. Calls that may wait go to worker threads; WaitProcess holds no
-// thread at all. No port is listened on: connections come by add_connection().
+// One thread answers: run()'s. Calls that may wait go to worker threads; WaitProcess and
+// WaitOom hold no thread at all. No port is listened on: connections come by add_connection().
 #pragma once
 
 #include <memory>

@@ -3,110 +3,21 @@
 #include <cstdlib>
 #include <filesystem>
 #include <future>
-#include <thread>
 
 #include <catch2/catch.hpp>
 #include <fcntl.h>
-#include <grpcpp/create_channel_posix.h>
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
 
-#include "agent.grpc.pb.h"
-#include "agent/testing/guest.h"
+#include "agent/rpc/test_server.h"
 
 namespace kata::rpc {
 namespace {
 
 namespace pb = kata::agent::v1;
-
-constexpr std::chrono::microseconds kSetupTime{1234};
-
-/// A server in this process and a client on a socket pair.
-struct Fixture {
-  Fixture() : sandbox(guest.environment(), false, kSetupTime), rootfs(guest.make_rootfs()) {
-    auto started = Server::start(sandbox);
-    REQUIRE(started);
-    server = *std::move(started);
-    thread = std::thread([this] { server->run(); });
-    stub = pb::Agent::NewStub(connect());
-  }
-
-  ~Fixture() {
-    sandbox.remove_all();
-    stub.reset();
-    server->stop();
-    thread.join();
-  }
-
-  std::shared_ptr<grpc::Channel> connect() {
-    int ends[2];
-    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
-    server->add_connection(UniqueFd(ends[0]));
-    return grpc::CreateInsecureChannelFromFd("agent", ends[1]);
-  }
-
-  grpc::Status create_sandbox() {
-    pb::CreateSandboxRequest request;
-    request.set_sandbox_id("pod");
-    grpc::ClientContext context;
-    return stub->CreateSandbox(&context, request, &sandbox_response);
-  }
-
-  grpc::Status create(const std::string& id, const std::vector<std::string>& args,
-                      bool with_output = false) {
-    pb::CreateContainerRequest request;
-    request.set_container_id(id);
-    request.set_oci_spec(testing::make_spec(args));
-    request.set_rootfs(rootfs);
-    request.set_stdout(with_output);
-    grpc::ClientContext context;
-    return stub->CreateContainer(&context, request, &container_response);
-  }
-
-  grpc::Status start(const std::string& id) {
-    pb::StartProcessRequest request;
-    request.set_container_id(id);
-    pb::StartProcessResponse response;
-    grpc::ClientContext context;
-    return stub->StartProcess(&context, request, &response);
-  }
-
-  grpc::Status signal(const std::string& id, uint32_t number, const std::string& exec_id = "") {
-    pb::SignalProcessRequest request;
-    request.set_container_id(id);
-    request.set_exec_id(exec_id);
-    request.set_signal(number);
-    pb::SignalProcessResponse response;
-    grpc::ClientContext context;
-    return stub->SignalProcess(&context, request, &response);
-  }
-
-  grpc::Status wait(const std::string& id, pb::WaitProcessResponse& response) {
-    pb::WaitProcessRequest request;
-    request.set_container_id(id);
-    grpc::ClientContext context;
-    return stub->WaitProcess(&context, request, &response);
-  }
-
-  grpc::Status remove(const std::string& id) {
-    pb::DeleteContainerRequest request;
-    request.set_container_id(id);
-    pb::DeleteContainerResponse response;
-    grpc::ClientContext context;
-    return stub->DeleteContainer(&context, request, &response);
-  }
-
-  testing::Guest guest;
-  sandbox::Sandbox sandbox;
-  std::string rootfs;
-  std::unique_ptr<Server> server;
-  std::thread thread;
-  std::unique_ptr<pb::Agent::Stub> stub;
-  pb::CreateSandboxResponse sandbox_response;
-  pb::CreateContainerResponse container_response;
-};
+using Fixture = testing::TestServer;
 
 TEST_CASE("A container from its creation to its removal") {
   Fixture fixture;
@@ -129,7 +40,7 @@ TEST_CASE("A container from its creation to its removal") {
     }));
   }
   REQUIRE(fixture.start("agent-r-life").ok());
-  CHECK(testing::read_all(out.get()) == "hello\n");
+  CHECK(kata::testing::read_all(out.get()) == "hello\n");
   for (auto& waiter : waiters) CHECK(waiter.get() == 3);
   pb::WaitProcessResponse response;
   REQUIRE(fixture.wait("agent-r-life", response).ok());
@@ -198,8 +109,8 @@ TEST_CASE("The server outlives a client that speaks no HTTP/2 and requests beyon
 }
 
 TEST_CASE("kata-agent as an ordinary process: serves on a socket, leaves nothing at its end") {
-  testing::TemporaryDirectory directory;
-  testing::Guest guest;
+  kata::testing::TemporaryDirectory directory;
+  kata::testing::Guest guest;
   const std::string rootfs = guest.make_rootfs();
   const std::string socket = directory.path() / "agent.sock";
   const std::string cgroup_root = guest.cgroup_root();
@@ -229,7 +140,7 @@ TEST_CASE("kata-agent as an ordinary process: serves on a socket, leaves nothing
   REQUIRE(stub->CreateSandbox(&sandbox_context, sandbox, &sandbox_response).ok());
   pb::CreateContainerRequest container;
   container.set_container_id("agent-r-process");
-  container.set_oci_spec(testing::make_spec({"sleep", "1000"}));
+  container.set_oci_spec(kata::testing::make_spec({"sleep", "1000"}));
   container.set_rootfs(rootfs);
   container.set_stdin(true);
   pb::CreateContainerResponse container_response;

@@ -9,6 +9,7 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -124,6 +125,8 @@ Status enter_own_cgroup() {
 }
 
 Status protect_self() {
+  // An exec is born as a copy of the agent among the container's processes.
+  if (prctl(PR_SET_DUMPABLE, 0) != 0) return fail_errno("prctl(SET_DUMPABLE)");
   KATA_CHECK(write_text("/proc/self/oom_score_adj", "-1000"));
   constexpr rlim_t kDescriptors = 1024 * 1024;
   rlimit limit{kDescriptors, kDescriptors};

@@ -23,7 +23,8 @@ Status bring_loopback_up();
 /// Moves the agent to a group of its own, which no limit of a container reaches.
 Status enter_own_cgroup();
 
-/// Out of reach of the OOM killer, and with descriptors enough for any number of streams.
+/// Out of reach of the OOM killer and of ptrace(2), with descriptors enough for any number of
+/// streams.
 Status protect_self();
 
 /// Ends the guest. Returns only if the kernel refuses.

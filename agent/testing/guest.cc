@@ -70,8 +70,8 @@ std::string Guest::make_rootfs() {
     fs::create_directories(root / directory);
   }
   fs::copy_file("/bin/busybox", root / "bin/busybox");
-  for (const char* applet :
-       {"sh", "cat", "true", "sleep", "stat", "id", "dd", "yes", "readlink", "grep"}) {
+  for (const char* applet : {"sh", "cat", "true", "sleep", "stat", "id", "dd", "yes", "readlink",
+                             "grep", "stty", "tty", "mkdir", "mount", "rm"}) {
     fs::create_hard_link(root / "bin/busybox", root / "bin" / applet);
   }
   return root;

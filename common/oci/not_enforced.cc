@@ -59,8 +59,6 @@ void note(Paths& out, bool asked_for, std::string path) {
 }
 
 void note_process(Paths& out, const Process& process) {
-  note(out, process.terminal, "process.terminal");
-  note(out, process.console_size.has_value(), "process.consoleSize");
   note(out, !process.apparmor_profile.empty(), "process.apparmorProfile");
   note(out, !process.selinux_label.empty(), "process.selinuxLabel");
   note(out, process.scheduler.has_value(), "process.scheduler");
@@ -136,6 +134,12 @@ std::vector<std::string> not_enforced(const Process& process) {
   Paths out;
   note_process(out, process);
   if (process.capabilities) note_unknown_capabilities(out, *process.capabilities);
+  return out;
+}
+
+std::vector<std::string> not_enforced(const Resources& resources) {
+  Paths out;
+  note_resources(out, resources);
   return out;
 }
 

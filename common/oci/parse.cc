@@ -115,4 +115,8 @@ Result<Process> parse_process(std::string_view json) {
   return parse_document<Process>(json, "process");
 }
 
+Result<Resources> parse_resources(std::string_view json) {
+  return parse_document<Resources>(json, "resources");
+}
+
 }  // namespace kata::oci

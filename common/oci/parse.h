@@ -21,10 +21,15 @@ Result<Spec> parse_spec(std::string_view json);
 /// The same for a process alone (the process that an exec names).
 Result<Process> parse_process(std::string_view json);
 
+/// The same for linux.resources alone (the limits that an update names).
+Result<Resources> parse_resources(std::string_view json);
+
 /// What the spec asks for and the agent does not apply yet, one JSON path each, such as
 /// "linux.seccomp". The agent logs them once per container: nothing is ignored in silence.
 std::vector<std::string> not_enforced(const Spec& spec);
 /// The same for the process of an exec.
 std::vector<std::string> not_enforced(const Process& process);
+/// The same for an update.
+std::vector<std::string> not_enforced(const Resources& resources);
 
 }  // namespace kata::oci

@@ -74,8 +74,7 @@ TEST_CASE("a full process") {
   CHECK(process.oom_score_adj == -999);
   CHECK(process.scheduler->policy == "SCHED_FIFO");
   CHECK(process.exec_cpu_affinity->final == "2");
-  CHECK(not_enforced(*parsed) == std::vector<std::string>{"process.terminal", "process.consoleSize",
-                                                          "process.apparmorProfile",
+  CHECK(not_enforced(*parsed) == std::vector<std::string>{"process.apparmorProfile",
                                                           "process.selinuxLabel",
                                                           "process.scheduler", "process.ioPriority",
                                                           "process.execCPUAffinity"});
@@ -265,6 +264,19 @@ TEST_CASE("unknown keys are ignored, null is absence") {
   spec["linux"] = nullptr;
   spec["mounts"] = nullptr;
   CHECK(parse_spec(spec.dump()).has_value());
+}
+
+TEST_CASE("resources alone") {
+  auto resources = parse_resources(R"({"memory": {"limit": 5}, "pids": {"limit": 7},
+                                       "cpu": {"cpus": "0"}})");
+  REQUIRE(resources.has_value());
+  CHECK(resources->memory.limit == 5);
+  CHECK(resources->pids_limit == 7);
+  CHECK_FALSE(resources->cpu.quota_us);
+  CHECK(not_enforced(*resources) == std::vector<std::string>{"linux.resources.cpu.cpus"});
+  CHECK(parse_resources(R"({"memory": {"limit": "5"}})").error().message() ==
+        "resources: memory.limit: expected an integer, found string");
+  CHECK(parse_resources("").error().code() == Code::kInvalidArgument);
 }
 
 TEST_CASE("a process alone") {
