@@ -10,7 +10,10 @@ COUNTER = "trap 'exit 5' TERM; i=0; while :; do echo $((i += 1)); usleep 1000; d
 
 @pytest.fixture
 def container(client):
-    started = client.start("sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.1; done")
+    started = client.start("sh", "-c",
+                           "trap 'exit 5' TERM; > /tmp/ready; while :; do sleep 0.1; done")
+    # Before its trap the shell, pid 1, takes no SIGTERM.
+    client.exec_sh(started, "until [ -e /tmp/ready ]; do sleep 0.1; done")
     yield started
     client.remove(started)
 

@@ -11,6 +11,9 @@ import grpc
 PROTO = Path(__file__).with_name("tasks.proto")
 SERVICE = "containerd.services.tasks.v1.Tasks"
 CALL_DEADLINE_S = 150
+# A call that the state of its process or container does not allow: of runc's shim, and of ours, which
+# gives it the code that containerd's errdefs has for it.
+WRONG_STATE = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.FAILED_PRECONDITION)
 TYPE_URL = "types.containerd.io/opencontainers/runtime-spec/1/"
 # Request and answer of each method.
 METHODS = {
