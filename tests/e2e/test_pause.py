@@ -136,7 +136,7 @@ def test_sigterm_waits_for_the_resume(client, container, events):
     _pause(client, container)
     assert client.ctr("tasks", "kill", container).status == 0
     assert _status(client) == ["PAUSED"]
-    assert "/tasks/exit" not in events.topics_of(container)
+    assert "/tasks/exit" not in events.topics_of(container, container)
     _resume(client, container)
     ended = events.wait_for("/tasks/exit", container, EXIT_DEADLINE_S)
     assert ended.payload["exit_status"] == 5
