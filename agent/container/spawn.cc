@@ -4,9 +4,10 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "agent/isolation/namespaces.h"
 
 namespace kata::container {
 namespace {
@@ -26,7 +27,7 @@ struct ChildPlan {
 [[noreturn, gnu::noinline]] void run_child(const ChildPlan& plan) {
   sigset_t none;
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
   std::array<int, 5> moved = plan.descriptors;
   // First out of the way of 0 to 4, so that no dup2 overwrites what another still needs.
   for (int& fd : moved) fd = fcntl(fd, F_DUPFD_CLOEXEC, kInitDescriptor + 1);
@@ -53,17 +54,6 @@ struct ChildPlan {
   return result;
 }
 
-/// A container beside the agent in one pid namespace could signal whatever runs in the guest.
-Status refuse_own(int own, int other, const std::string& path) {
-  struct stat own_info {};
-  struct stat other_info {};
-  if (fstat(own, &own_info) != 0 || fstat(other, &other_info) != 0) {
-    return fail_errno("fstat a pid namespace");
-  }
-  if (own_info.st_dev != other_info.st_dev || own_info.st_ino != other_info.st_ino) return {};
-  return fail(Code::kPermissionDenied, "pid namespace {}: it is the agent's", path);
-}
-
 /// Has children of this thread be born in another pid namespace; undone by the destructor.
 class PidNamespaceOfChildren {
  public:
@@ -78,7 +68,7 @@ class PidNamespaceOfChildren {
     UniqueFd other(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!other) return fail_errno(fmt::format("open pid namespace {}", path));
     KATA_TRY(UniqueFd own, open_own());
-    KATA_CHECK(refuse_own(own.get(), other.get(), path));
+    KATA_CHECK(isolation::refuse_agents_namespace(own.get(), other.get(), path));
     return enter(std::move(own), other.get(), path);
   }
 

@@ -1,7 +1,6 @@
 #include "agent/container/sync.h"
 
 #include <array>
-#include <cstring>
 
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -28,7 +27,7 @@ void append_value(std::string& out, T value) {
 template <typename T>
 bool take_value(std::string_view& in, T& value) {
   if (in.size() < sizeof value) return false;
-  std::memcpy(&value, in.data(), sizeof value);
+  in.copy(reinterpret_cast<char*>(&value), sizeof value);
   in.remove_prefix(sizeof value);
   return true;
 }

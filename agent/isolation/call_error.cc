@@ -1,12 +1,14 @@
 #include "agent/isolation/call_error.h"
 
+#include <array>
 #include <cctype>
 #include <cstring>
 
 namespace kata::isolation {
 
 std::string lower_strerror(int error_number) {
-  std::string text = std::strerror(error_number);
+  std::array<char, 128> buffer;
+  std::string text = strerror_r(error_number, buffer.data(), buffer.size());  // GNU's
   text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
   return text;
 }

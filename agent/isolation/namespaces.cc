@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/isolation/call_error.h"
@@ -55,12 +56,26 @@ Result<NamespacePlan> plan_namespaces(const oci::Spec& spec) {
   return plan;
 }
 
+Status refuse_agents_namespace(int own, int wanted, const std::string& path) {
+  struct stat own_info {};
+  struct stat wanted_info {};
+  if (::fstat(own, &own_info) < 0 || ::fstat(wanted, &wanted_info) < 0)
+    return fail_call(fmt::format("stat namespace {}", path));
+  if (own_info.st_dev != wanted_info.st_dev || own_info.st_ino != wanted_info.st_ino) return {};
+  return fail(Code::kPermissionDenied, "namespace {}: it is the agent's", path);
+}
+
 Status enter_namespaces(const NamespacePlan& plan) {
   // All paths are of the mount namespace that the process is about to leave.
   std::vector<std::pair<UniqueFd, const NamespacePlan::Join*>> opened;
   for (const auto& join : plan.join) {
     UniqueFd fd(::open(join.path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) return fail_call(fmt::format("open namespace {}", join.path));
+    if (join.flag == CLONE_NEWNS) {
+      UniqueFd own(::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+      if (!own) return fail_call("open our own mount namespace");
+      KATA_CHECK(refuse_agents_namespace(own.get(), fd.get(), join.path));
+    }
     opened.emplace_back(std::move(fd), &join);
   }
   for (const auto& [fd, join] : opened)

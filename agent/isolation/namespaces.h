@@ -23,6 +23,10 @@ struct NamespacePlan {
 /// namespaces are Unimplemented.
 Result<NamespacePlan> plan_namespaces(const oci::Spec& spec);
 
+/// PermissionDenied when the two descriptors mean one namespace: `own` is the agent's, in which a
+/// container could reach whatever runs in the guest.
+Status refuse_agents_namespace(int own, int wanted, const std::string& path);
+
 /// setns(2) into the ones with a path, unshare(2) of the others, all at once. The caller is
 /// single-threaded, root, and already in the container's cgroup: that becomes the root of a new
 /// cgroup namespace (clone3 with CLONE_NEWCGROUP would take the parent's, so leave that flag to

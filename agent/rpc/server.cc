@@ -89,7 +89,7 @@ class GrpcServer : public Server {
   template <typename Request, typename Response>
   void serve_quick(typename Call<Request, Response>::Method method,
                    Result<Response> (*answer)(sandbox::Sandbox&, const Request&)) {
-    serve<Request, Response>(method, [this, answer](const Request& request, auto finish) {
+    serve<Request, Response>(method, [this, answer](const Request& request, const auto& finish) {
       finish(answer(sandbox_, request));
     });
   }
@@ -97,7 +97,7 @@ class GrpcServer : public Server {
   template <typename Request, typename Response>
   void serve_blocking(typename Call<Request, Response>::Method method,
                       Result<Response> (*answer)(sandbox::Sandbox&, const Request&)) {
-    serve<Request, Response>(method, [this, answer](const Request& request, auto finish) {
+    serve<Request, Response>(method, [this, answer](const Request& request, const auto& finish) {
       // The request lives until `finish` has been called.
       bool accepted =
           workers_.run([this, answer, &request, finish] { finish(answer(sandbox_, request)); });

@@ -54,7 +54,7 @@ void reset_signals() {
   for (int signal = 1; signal < NSIG; ++signal) ::sigaction(signal, &action, nullptr);
   sigset_t none;
   sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
 }
 
 /// Moves the passed descriptors to 3, 4, … and closes all others.
@@ -144,13 +144,13 @@ std::string describe(const ExitStatus& status) {
 }
 
 struct Subprocess::State {
-  State(asio::any_io_executor executor, ProcessIdentity process, UniqueFd process_fd,
+  State(const asio::any_io_executor& executor, ProcessIdentity process, UniqueFd process_fd,
         UniqueFd output_pipe, size_t kept_bytes)
       : identity(process),
         pidfd(std::move(process_fd)),
         pipe(executor, output_pipe.release()),
         output_kept_bytes(kept_bytes),
-        ended(std::move(executor)) {}
+        ended(executor) {}
 
   void keep(const char* data, size_t size) {
     output.append(data, size);

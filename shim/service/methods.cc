@@ -21,8 +21,8 @@ ttrpc::Handler handler_of(TaskService* service, Async<Response> (TaskService::*m
 }
 
 template <typename Request, typename Response>
-auto handler_of(TaskService* service, Async<Response> (TaskService::*method)(Request,
-                                                                             ttrpc::Caller)) {
+auto handler_of(TaskService* service,
+                Async<Response> (TaskService::*method)(Request, ttrpc::Caller)) {
   return [service, method](std::string payload, ttrpc::Caller caller) -> Async<std::string> {
     Request request;
     if (!request.ParseFromString(payload))
