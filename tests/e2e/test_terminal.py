@@ -139,8 +139,10 @@ def test_resize_signals_the_foreground(open_terminal):
 
 
 def test_interrupt(open_terminal):
-    """^C is a character to ctr's terminal, which is raw, and a signal by the container's."""
-    with open_terminal("sh", "-c", "trap 'echo caught; exit 7' INT; echo up; sleep 1000") as terminal:
+    """^C is a character to ctr's terminal, which is raw, and a signal by the container's. The signal
+    may come before the shell has started its next sleep, so that is a short one."""
+    script = "trap 'echo caught; exit 7' INT; echo up; while :; do sleep 0.1; done"
+    with open_terminal("sh", "-c", script) as terminal:
         terminal.expect("^up$")
         terminal.type("\x03")
         status, text = terminal.finish()
@@ -168,7 +170,7 @@ def test_interrupt_under_a_shell(shell):
 
 def test_job_control(shell):
     """^Z stops the foreground job, `fg` goes on with it."""
-    shell.line("echo up; sh -c 'read word; echo got $word'")
+    shell.line("sh -c 'echo up; read word; echo got $word'")
     shell.expect("^up$")
     shell.type("\x1a")
     shell.expect(r"Stopped.*\n")
