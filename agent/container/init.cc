@@ -135,6 +135,9 @@ int run_init(UniqueFd socket) {
   // Before the container can look at this process: no ptrace, no /proc/<pid>/exe of the agent.
   prctl(PR_SET_DUMPABLE, 0);
   prctl(PR_SET_NAME, kInitName);
+  // A terminal that is given up after a failure hangs up on its session's leader, which has yet to
+  // report the failure. execve comes with the default again.
+  signal(SIGHUP, SIG_IGN);
   fcntl(socket.get(), F_SETFD, FD_CLOEXEC);
   SyncSocket sync(std::move(socket));
 

@@ -3,7 +3,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "runtime/sandbox/test_pod.h"
+#include "tests/fakes/pod_fixture.h"
 
 namespace kata::sandbox {
 namespace {

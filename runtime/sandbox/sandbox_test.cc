@@ -5,7 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-#include "runtime/sandbox/test_pod.h"
+#include "tests/fakes/pod_fixture.h"
 
 namespace kata::sandbox {
 namespace {
