@@ -166,8 +166,11 @@ class PrivateContainerd:
 
     def import_image(self, archive, namespace="default"):
         """Imports an OCI archive and unpacks it for every snapshotter that works here."""
+        # From 1.7 on ctr leaves the import to containerd, which unpacks for its default alone.
+        local = ["--local"] if "--local" in self.ctr("image", "import", "--help").stdout else []
         for snapshotter in self.snapshotters():
-            self.ctr("image", "import", "--snapshotter", snapshotter, archive, namespace=namespace)
+            self.ctr("image", "import", *local, "--snapshotter", snapshotter, archive,
+                     namespace=namespace)
 
     def snapshotters(self):
         """Those of overlayfs and native that work in this directory, the preferred one first."""

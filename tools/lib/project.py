@@ -9,6 +9,8 @@ TOP = Path(__file__).resolve().parents[2]
 BUILD = TOP / "build"
 GUEST = BUILD / "guest"
 LOGS = BUILD / "log"
+# Programs of newer_containerd.py.
+NEWER_CONTAINERDS = BUILD / "containerd"
 SHIM, RUNTIME, AGENT = "containerd-shim-kata-v2", "kata-runtime", "kata-agent"
 PROGRAMS = (SHIM, RUNTIME, AGENT)
 # Compiling against gRPC and Asio's coroutines takes this much memory per compiler.

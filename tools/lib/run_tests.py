@@ -8,9 +8,10 @@ import sys
 import xml.etree.ElementTree
 from dataclasses import dataclass
 
+import newer_containerd
 import packages
 import project
-from progress import Progress
+from progress import CommandFailed, Progress
 
 SUITES = ("unit", "integration", "e2e")
 # Not part of "all": each compiles everything once more.
@@ -62,6 +63,7 @@ def main():
     if "integration" in suites:
         totals.add(run_meson(progress, "integration"))
     if "e2e" in suites:
+        fetch_newer_containerds(progress)
         totals.add(run_pytest(progress, "e2e", project.TOP / "tests/e2e"))
     progress.finish()
     print(totals, flush=True)
@@ -88,6 +90,16 @@ def prepare(progress, suites):
     if set(suites) != {"unit"}:
         with progress.stage("guest image") as stage:
             project.build_guest_image(stage)
+
+
+def fetch_newer_containerds(progress):
+    """Tests are skipped, and say so, where a suite cannot be reached."""
+    with progress.stage("newer containerds") as stage:
+        for suite in newer_containerd.SUITES:
+            try:
+                newer_containerd.fetch(stage.run, project.NEWER_CONTAINERDS, suite)
+            except (CommandFailed, LookupError) as error:
+                print(f"no containerd of Debian {suite}: {error}", flush=True)
 
 
 def run_checks(progress):
