@@ -107,16 +107,22 @@ Status append_pids(const fs::path& group, std::vector<pid_t>& out) {
 
 }  // namespace
 
-Result<Cgroup> Cgroup::create(const std::string& id, const fs::path& root) {
+Result<Cgroup> Cgroup::pod(const fs::path& root) {
   struct statfs info;
   if (::statfs(root.c_str(), &info) < 0) return fail_errno(fmt::format("cgroup {}", root.string()));
   if (info.f_type != CGROUP2_SUPER_MAGIC)
     return fail(Code::kFailedPrecondition, "{} is not a cgroup2 file system", root.string());
-  auto pod = root / kPodGroup;
-  KATA_CHECK(make_group(pod, true));
+  auto path = root / kPodGroup;
+  KATA_CHECK(make_group(path, true));
   KATA_CHECK(enable_controllers(root));
-  KATA_CHECK(enable_controllers(pod));
-  auto path = pod / id;
+  KATA_TRY(auto dir, open_group(path));
+  return Cgroup(std::move(path), std::move(dir));
+}
+
+Result<Cgroup> Cgroup::create(const std::string& id, const fs::path& root) {
+  KATA_TRY(Cgroup pod, Cgroup::pod(root));
+  KATA_CHECK(enable_controllers(pod.path()));
+  auto path = pod.path() / id;
   KATA_CHECK(make_group(path, false));
   CleanupStack cleanup;
   cleanup.add([&path] { ::rmdir(path.c_str()); });

@@ -32,6 +32,9 @@ class Cgroup {
   static Result<Cgroup> create(const std::string& id,
                                const std::filesystem::path& root = kCgroupRoot);
 
+  /// <root>/kata, made if it is not there yet: what all containers use together. To be read only.
+  static Result<Cgroup> pod(const std::filesystem::path& root = kCgroupRoot);
+
   /// Changes what is named, and nothing else: writes memory.max, memory.low, memory.swap.max,
   /// cpu.max, cpu.weight, pids.max, as runc converts them from the spec's cgroup v1 terms. Limits
   /// of a controller that the kernel lacks are FailedPrecondition naming it. What else the spec may

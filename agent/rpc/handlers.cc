@@ -141,11 +141,20 @@ Result<pb::UpdateContainerResponse> update_container(sandbox::Sandbox& sandbox,
 
 Result<pb::GetMetricsResponse> get_metrics(sandbox::Sandbox& sandbox,
                                            const pb::GetMetricsRequest& request) {
-  KATA_TRY(auto container, find(sandbox, request.container_id()));
   pb::GetMetricsResponse response;
+  if (request.container_id().empty()) {
+    KATA_TRY(isolation::Cgroup pod, sandbox.pod_cgroup());
+    *response.mutable_metrics() = read_metrics([&](const char* name) { return pod.read(name); });
+    return response;
+  }
+  KATA_TRY(auto container, find(sandbox, request.container_id()));
   *response.mutable_metrics() =
       read_metrics([&](const char* name) { return container->stat_file(name); });
   return response;
+}
+
+Result<pb::PingResponse> ping(sandbox::Sandbox&, const pb::PingRequest&) {
+  return pb::PingResponse();
 }
 
 Result<pb::ResizeTerminalResponse> resize_terminal(sandbox::Sandbox& sandbox,

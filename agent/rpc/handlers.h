@@ -35,6 +35,7 @@ Result<pb::SignalProcessResponse> signal_process(sandbox::Sandbox& sandbox,
                                                  const pb::SignalProcessRequest& request);
 Result<pb::ListProcessesResponse> list_processes(sandbox::Sandbox& sandbox,
                                                  const pb::ListProcessesRequest& request);
+Result<pb::PingResponse> ping(sandbox::Sandbox& sandbox, const pb::PingRequest& request);
 
 /// Answers when the process has ended.
 void wait_process(sandbox::Sandbox& sandbox, const pb::WaitProcessRequest& request,

@@ -98,6 +98,8 @@ TEST_CASE("Every method of the service answers") {
   CHECK(code_of(stub, &pb::Agent::Stub::UpdateContainer, "nosuch") == grpc::NOT_FOUND);
   CHECK(code_of(stub, &pb::Agent::Stub::GetMetrics, "nosuch") == grpc::NOT_FOUND);
   CHECK(code_of(stub, &pb::Agent::Stub::WaitOom, "nosuch") == grpc::NOT_FOUND);
+  pb::PingResponse pong;
+  CHECK(call(stub, &pb::Agent::Stub::Ping, pb::PingRequest(), pong).ok());
 }
 
 TEST_CASE("Pause, resume, update, metrics and the end of an OOM wait") {
@@ -127,6 +129,10 @@ TEST_CASE("Pause, resume, update, metrics and the end of an OOM wait") {
   REQUIRE(call(stub, &pb::Agent::Stub::GetMetrics, metrics, measured).ok());
   // The one file that needs no controller.
   CHECK(measured.metrics().cpu().usage_usec() > 0);
+  const uint64_t used_by_one = measured.metrics().cpu().usage_usec();
+  metrics.clear_container_id();
+  REQUIRE(call(stub, &pb::Agent::Stub::GetMetrics, metrics, measured).ok());
+  CHECK(measured.metrics().cpu().usage_usec() >= used_by_one);
 
   auto oom =
       std::async(std::launch::async, [&] { return code_of(stub, &pb::Agent::Stub::WaitOom, id); });

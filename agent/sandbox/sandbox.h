@@ -54,6 +54,11 @@ class Sandbox {
   Result<std::shared_ptr<container::Container>> find(const std::string& id) const;
   Status remove_container(const std::string& id);
 
+  /// What all containers use together; also before the first and after the last.
+  Result<isolation::Cgroup> pod_cgroup() const {
+    return isolation::Cgroup::pod(environment_.cgroup_root);
+  }
+
   /// Kills and removes every container that is not being created just now.
   void remove_all();
 

@@ -83,8 +83,10 @@ class Agent {
   virtual Async<void> resume_container(const std::string& id) = 0;
   virtual Async<void> update_container(const std::string& id,
                                        const std::string& oci_resources_json) = 0;
-  /// A message io.containerd.cgroups.v2.Metrics, encoded.
+  /// A message io.containerd.cgroups.v2.Metrics, encoded. An empty id: of all containers together.
   virtual Async<std::string> metrics(const std::string& id) = 0;
+  /// DeadlineExceeded: the agent has not answered for so long that it must hang.
+  virtual Async<void> ping() = 0;
   /// Answers when the OOM killer has ended more processes than `seen`: how many. NotFound when the
   /// container is deleted.
   virtual Async<uint64_t> wait_oom(const std::string& id, uint64_t seen) = 0;

@@ -1,6 +1,8 @@
 // The real Sandbox: QEMU, virtiofsd, agent; or fakes of them.
 #pragma once
 
+#include <chrono>
+#include <csignal>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,12 +16,20 @@
 
 namespace kata::sandbox {
 
+/// What clients are told of a process, or a VM, that was killed with its VM.
+inline constexpr uint32_t kVmGoneStatus = 128 + SIGKILL;
+
 /// Kept alive by the coroutines it has spawned; make it with std::make_shared.
 class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSandbox> {
  public:
   KataSandbox(asio::any_io_executor executor, SandboxOptions options, Parts parts,
               ExitHandler on_exit, OomHandler on_oom);
 
+  Async<uint32_t> boot(const std::string& hostname) override;
+  Async<ProcessExit> wait_vm() override;
+  Async<void> ping() override;
+  Async<std::string> pod_metrics() override;
+  Async<void> stop(std::chrono::seconds limit) override;
   Async<uint32_t> create(CreateContainer request) override;
   Async<void> exec(ExecProcess request) override;
   Async<uint32_t> start(const std::string& id, const std::string& exec_id) override;
@@ -44,14 +54,22 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   using ProcessPtr = std::shared_ptr<Process>;
 
   Result<ContainerPtr> find(const std::string& id) const;
-  /// Unavailable: it has ended, or there is none.
-  Result<std::shared_ptr<PodVm>> running_vm() const;
-  Async<void> ensure_booted(const std::string& hostname);
   Async<void> build(ContainerPtr container, std::vector<RootfsMount> rootfs);
   Async<void> build_in_guest(ContainerPtr container, const std::string& spec_json,
                              const std::string& guest_rootfs);
   Async<void> discard(ContainerPtr container);
+
+  // kata_sandbox_vm.cc
+  /// Unavailable: it has ended, or there is none.
+  Result<std::shared_ptr<PodVm>> running_vm() const;
+  Status check_not_stopping() const;
+  Async<void> ensure_booted(const std::string& hostname);
+  asio::awaitable<void> abort_boot();
   asio::awaitable<void> watch_vm(std::shared_ptr<PodVm> vm);
+  asio::awaitable<void> end_inits(std::chrono::seconds limit);
+  asio::awaitable<void> ask_to_end(ProcessPtr init);
+  void release_storage(Container& container);
+  Async<void> stop_vm();
 
   // kata_sandbox_processes.cc
   Result<ProcessPtr> find_process(const std::string& id, const std::string& exec_id) const;
@@ -81,7 +99,9 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   std::map<std::string, ContainerPtr> containers_;
   std::shared_ptr<PodVm> booting_vm_;
   std::shared_ptr<PodVm> vm_;
-  std::optional<sys::Promise<Status>> boot_;  // of the boot under way or done
+  std::optional<sys::Promise<Status>> boot_;     // of the boot under way or done
+  std::optional<sys::Promise<Status>> vm_stop_;  // of the stop under way or done
+  sys::Promise<ProcessExit> vm_exit_;
   uint32_t vm_pid_ = 0;
   bool stopping_ = false;
 };

@@ -1,6 +1,4 @@
 // The part of KataSandbox that is about single processes: a container's init and its execs.
-#include <csignal>
-
 #include "common/base/id.h"
 #include "common/log/log.h"
 #include "runtime/sandbox/kata_sandbox.h"
@@ -10,9 +8,6 @@ namespace kata::sandbox {
 namespace {
 
 using Phase = Process::Phase;
-
-/// What containerd shows for a process whose VM has gone: killed by SIGKILL.
-constexpr uint32_t kVmGoneStatus = 128 + SIGKILL;
 
 /// What runc's init exits with when execve fails.
 constexpr uint32_t kFailedStartStatus = 255;

@@ -1,9 +1,10 @@
 // One pod: its VM, its share, its agent and its containers.
 //
-// Lifecycle: constructed idle; the first create() boots the VM; shutdown() (or destruction) ends
-// it. A container: create -> (Created) start -> (Running) … exit -> (Stopped) remove. remove() is
-// also legal from Created. A call that is illegal in the current state answers FailedPrecondition,
-// an unknown id NotFound, an id in use AlreadyExists.
+// Lifecycle: constructed idle; boot() or the first create() boots the VM; stop() ends it and keeps
+// the containers' records, shutdown() (or destruction) ends everything. A container: create ->
+// (Created) start -> (Running) … exit -> (Stopped) remove. remove() is also legal from Created. A
+// call that is illegal in the current state answers FailedPrecondition, an unknown id NotFound, an
+// id in use AlreadyExists.
 //
 // Threading: everything happens on the one thread of `executor`; calls may overlap at their awaits.
 // No call waits for another one's boot or RPC: state(), pids of other containers, kill() and wait()
@@ -85,6 +86,20 @@ using OomHandler = std::function<void(const std::string& container_id)>;
 class Sandbox {
  public:
   virtual ~Sandbox() = default;
+
+  /// Boots the VM without a container, unless it runs; answers the host pid. An empty hostname is
+  /// the host's, a second one comes too late.
+  virtual Async<uint32_t> boot(const std::string& hostname) = 0;
+  /// Completes when the VM has ended: status 0 if it was stopped, as after SIGKILL if it ended by
+  /// itself. FailedPrecondition: it has never run.
+  virtual Async<ProcessExit> wait_vm() = 0;
+  /// Whether the guest's agent answers.
+  virtual Async<void> ping() = 0;
+  /// Of all containers together: an encoded message io.containerd.cgroups.v2.Metrics.
+  virtual Async<std::string> pod_metrics() = 0;
+  /// Asks what runs to end (SIGTERM), and ends the VM after at most `limit`; ends a boot under way.
+  /// Containers stay to be asked for and removed, new ones are refused. Safe to repeat.
+  virtual Async<void> stop(std::chrono::seconds limit) = 0;
 
   /// Boots the VM if this is the first container; answers the host pid.
   virtual Async<uint32_t> create(CreateContainer request) = 0;

@@ -16,6 +16,8 @@ using nlohmann::json;
 
 constexpr size_t kMaxSpecBytes = 8 * 1024 * 1024;
 constexpr size_t kMaxLineBytes = 4096;
+/// containerd names a plugin's state directory after the plugin.
+constexpr const char* kSandboxController = "io.containerd.sandbox.controller.v1.shim";
 /// containerd's and CRI-O's; the former count if there are both.
 constexpr const char* kContainerTypes[] = {"io.kubernetes.cri.container-type",
                                            "io.kubernetes.cri-o.ContainerType"};
@@ -29,11 +31,15 @@ json object_at(const json& parent, const char* key) {
   return *found;
 }
 
+/// Empty when there is none.
+std::string text_at(const json& parent, const char* key) {
+  json found = parent.value(key, json());
+  return found.is_null() ? "" : found.get<std::string>();
+}
+
 std::string first_of(const json& annotations, std::span<const char* const> names) {
-  for (const char* name : names) {
-    json found = annotations.value(name, json());
-    if (!found.is_null()) return found.get<std::string>();
-  }
+  for (const char* name : names)
+    if (std::string found = text_at(annotations, name); !found.empty()) return found;
   return "";
 }
 
@@ -43,6 +49,7 @@ Placement placement_of(const json& spec) {
   json annotations = object_at(spec, "annotations");
   placement.container_type = first_of(annotations, kContainerTypes);
   placement.sandbox_id = first_of(annotations, kSandboxIds);
+  placement.hostname = text_at(spec, "hostname");
   json platform = object_at(spec, "linux");
   for (const json& entry : object_at(platform, "namespaces"))
     if (entry.at("type") == "network") placement.network_namespace = entry.value("path", "");
@@ -50,6 +57,13 @@ Placement placement_of(const json& spec) {
 }
 
 }  // namespace
+
+bool Bundle::is_of_sandbox_controller() const {
+  std::error_code ignored;
+  for (const auto& part : std::filesystem::absolute(directory_, ignored))
+    if (part == kSandboxController) return true;
+  return false;
+}
 
 Result<Placement> Bundle::placement() const {
   std::filesystem::path file = directory_ / "config.json";

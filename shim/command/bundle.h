@@ -11,7 +11,8 @@
 
 namespace kata::command {
 
-/// What config.json says about the container's place, read without judging the rest of it.
+/// What config.json says about the container's, or the pod's, place, read without judging the rest
+/// of it.
 struct Placement {
   /// "sandbox", "container", or empty outside of CRI: annotation io.kubernetes.cri.container-type,
   /// or CRI-O's io.kubernetes.cri-o.ContainerType.
@@ -21,6 +22,7 @@ struct Placement {
   std::string sandbox_id;
   /// linux.namespaces, type "network": nullopt without an entry, else its path (may be empty).
   std::optional<std::string> network_namespace;
+  std::string hostname;
 
   /// A container of a sandbox that another shim serves already.
   bool joins_sandbox(const std::string& id) const {
@@ -38,6 +40,9 @@ class Bundle {
   /// The fifo from which containerd copies into its own log.
   std::filesystem::path log() const { return directory_ / "log"; }
   std::filesystem::path rootfs() const { return directory_ / "rootfs"; }
+
+  /// Whether containerd's sandbox API made it (2.0 and later), by the directory that it lies in.
+  bool is_of_sandbox_controller() const;
 
   /// Without a config.json an empty one: the sandbox API makes bundles without it.
   /// InvalidArgument: it is no JSON, or one of these has a wrong type.

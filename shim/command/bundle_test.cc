@@ -26,6 +26,7 @@ TEST_CASE_METHOD(BundleFixture, "a container of ctr has no place in a pod") {
   CHECK_FALSE(placement->joins_sandbox("c1"));
   REQUIRE(placement->network_namespace);
   CHECK(placement->network_namespace->empty());
+  CHECK(placement->hostname.empty());
 }
 
 TEST_CASE_METHOD(BundleFixture, "the sandbox container of CRI") {
@@ -73,7 +74,7 @@ TEST_CASE_METHOD(BundleFixture, "a pod's container never joins itself, nor a san
 
 TEST_CASE_METHOD(BundleFixture, "absent and null parts of a config.json") {
   CHECK(placement_in("{}"));
-  CHECK(placement_in(R"({"annotations": null, "linux": null})"));
+  CHECK(placement_in(R"({"annotations": null, "linux": null, "hostname": null})"));
   CHECK(placement_in(R"({"linux": {"namespaces": null}})"));
 }
 
@@ -82,6 +83,14 @@ TEST_CASE_METHOD(BundleFixture, "a sandbox of the sandbox API has no config.json
   REQUIRE(placement);
   CHECK_FALSE(placement->joins_sandbox("s1"));
   CHECK_FALSE(placement->network_namespace);
+}
+
+TEST_CASE("bundles of containerd's sandbox API and of its tasks") {
+  CHECK(Bundle("/run/containerd/io.containerd.sandbox.controller.v1.shim/k8s.io/s1")
+            .is_of_sandbox_controller());
+  CHECK_FALSE(
+      Bundle("/run/containerd/io.containerd.runtime.v2.task/k8s.io/c1").is_of_sandbox_controller());
+  CHECK_FALSE(Bundle("").is_of_sandbox_controller());
 }
 
 TEST_CASE_METHOD(BundleFixture, "a config.json that is none") {

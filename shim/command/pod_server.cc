@@ -10,10 +10,13 @@
 
 #include "common/log/log.h"
 #include "common/sys/event.h"
+#include "runtime/sandbox/namespaces.h"
 #include "shim/command/environment.h"
 #include "shim/command/idle_rule.h"
+#include "shim/command/pod_lifecycle.h"
 #include "shim/events/publisher.h"
 #include "shim/io/stdio.h"
+#include "shim/service/sandbox_service.h"
 #include "shim/service/task_service.h"
 #include "shim/ttrpc/server.h"
 
@@ -33,6 +36,7 @@ class PodServer {
   Status run(const std::function<void()>& on_ready);
 
  private:
+  asio::awaitable<void> shut_down_without_sandbox();
   asio::awaitable<void> shut_down();
   asio::awaitable<void> end_after_shutdown();
   void end_on_signals();
@@ -43,7 +47,9 @@ class PodServer {
   PodServerOptions options_;
   events::Publisher publisher_;
   std::shared_ptr<sandbox::Sandbox> sandbox_;
-  service::TaskService service_;
+  service::TaskService task_service_;
+  VmLifecycle pod_;
+  service::SandboxService sandbox_service_;
   IdleRule idle_rule_;
   ttrpc::Server server_;
   asio::signal_set signals_;
@@ -61,24 +67,31 @@ PodServer::PodServer(PodServerOptions options)
       sandbox_(sandbox::make_sandbox(
           context_.get_executor(), options_.sandbox,
           [this](const std::string& id, const std::string& exec_id, uint32_t pid,
-                 const sandbox::ProcessExit& exit) { service_.on_exit(id, exec_id, pid, exit); },
-          [this](const std::string& id) { service_.on_oom(id); })),
-      service_(
+                 const sandbox::ProcessExit& exit) {
+            task_service_.on_exit(id, exec_id, pid, exit);
+          },
+          [this](const std::string& id) { task_service_.on_oom(id); })),
+      task_service_(
           *sandbox_, publisher_,
           [this](io::StdioConfig stdio) {
             stdio.nspace = options_.sandbox.nspace;
             if (options_.host_network) stdio.logger_network = options_.host_network.get();
             return io::open_stdio(context_.get_executor(), stdio);
           },
-          [this] { return shut_down(); }),
+          [this] { return shut_down_without_sandbox(); }),
+      pod_(*sandbox_,
+           [](const std::string& path) { return sandbox::enter_network_namespace(path); }),
+      sandbox_service_(context_.get_executor(), options_.sandbox.id, pod_,
+                       [this] { return shut_down(); }),
       idle_rule_(
           context_.get_executor(), kIdleLimit, [this] { return in_use(); },
           [this] { end_unused(); }),
       server_(context_.get_executor()),
       signals_(context_, SIGTERM, SIGINT),
       shut_down_done_(context_.get_executor()) {
-  service_.add_to(server_, service::kTaskServiceV2);
-  service_.add_to(server_, service::kTaskServiceV3);
+  task_service_.add_to(server_, service::kTaskServiceV2);
+  task_service_.add_to(server_, service::kTaskServiceV3);
+  sandbox_service_.add_to(server_);
   // Containers come and go with requests only.
   server_.on_change([this] { idle_rule_.look(); });
 }
@@ -93,6 +106,12 @@ Status PodServer::run(const std::function<void()>& on_ready) {
   context_.run();
   log::info("shim ended");
   return {};
+}
+
+/// What Shutdown of the task service does, which containerd calls after the last container: a pod
+/// of the sandbox API stays for the next one.
+asio::awaitable<void> PodServer::shut_down_without_sandbox() {
+  if (!sandbox_service_.holds_pod()) co_await shut_down();
 }
 
 /// Ends the pod once, however many ask for it; all of them wait for the end.
@@ -120,7 +139,7 @@ asio::awaitable<void> PodServer::end_after_shutdown() {
 
 bool PodServer::in_use() const {
   return shutting_down_ || server_.connections() > 0 || server_.running_requests() > 0 ||
-         sandbox_->has_containers();
+         sandbox_->has_containers() || sandbox_service_.holds_pod();
 }
 
 void PodServer::end_unused() {

@@ -1,4 +1,4 @@
-// Everything of the serving process that has an event loop: sandbox, service, events, ttrpc.
+// Everything of the serving process that has an event loop: sandbox, services, events, ttrpc.
 #pragma once
 
 #include <filesystem>

@@ -6,8 +6,8 @@
 
 namespace kata::command {
 
-/// Serves the task service on the inherited socket, or on -socket, and returns when the pod has
-/// been shut down (by containerd, or by SIGTERM or SIGINT) and nothing of it is left.
+/// Serves the task and the sandbox service on the inherited socket, or on -socket, and returns when
+/// the pod has been shut down (by containerd, or by SIGTERM or SIGINT) and nothing of it is left.
 /// Must be called before any thread is started.
 Status serve(const CommandLine& line);
 

@@ -81,6 +81,10 @@ Result<std::string> start(CommandLine line) {
   KATA_TRY(std::string address, joins ? join_sandbox(socket, bundle, placement)
                                       : start_sandbox(line, socket, bundle, input));
   if (input.takes_result) return service::encode_bootstrap_result(kTaskServiceVersion, address);
+  // containerd 2.0 to 2.2 says 2 to every shim, as 1.7 does, but lets containers into the sandbox
+  // of one that answers 3 only.
+  if (bundle.is_of_sandbox_controller())
+    return bootstrap_answer(address, fmt::to_string(kTaskServiceVersion));
   return bootstrap_answer(address, environment_value(kMaxVersionVariable));
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/log/log.h"
+#include "containerd/pod_sandbox_config.pb.h"
 #include "shim/events/timestamp.h"
 
 namespace kata::service {
@@ -15,6 +16,8 @@ constexpr std::chrono::seconds kDefaultStopLimit{10};
 /// Of a sandbox whose VM never ran; the value that containerd has for "unknown".
 constexpr uint32_t kUnknownStatus = 255;
 
+constexpr const char* kPodSandboxConfig = "runtime.v1.PodSandboxConfig";
+
 #if defined(__x86_64__)
 constexpr const char* kArchitecture = "amd64";
 #elif defined(__aarch64__)
@@ -22,6 +25,15 @@ constexpr const char* kArchitecture = "arm64";
 #else
 #error "name this architecture as Go does"
 #endif
+
+/// Kubernetes' name for the pod; empty when the options are somebody else's.
+Result<std::string> hostname_in(const google::protobuf::Any& options) {
+  if (options.type_url() != kPodSandboxConfig) return "";
+  runtime::v1::PodSandboxConfig config;
+  if (!config.ParseFromString(options.value()))
+    return fail(Code::kInvalidArgument, "the sandbox's options cannot be decoded");
+  return config.hostname();
+}
 
 }  // namespace
 
@@ -88,10 +100,12 @@ Async<sandbox_api::CreateSandboxResponse> SandboxService::create(
   if (!request.bundle_path().starts_with('/'))
     co_return fail(Code::kInvalidArgument, "bundle \"{}\" is not an absolute path",
                    request.bundle_path());
+  KATA_CO_TRY(std::string hostname, hostname_in(request.options()));
   phase_ = Phase::kCreating;
   PodRequest pod{.id = id_,
                  .bundle = request.bundle_path(),
                  .network_namespace = request.netns_path(),
+                 .hostname = std::move(hostname),
                  .annotations = {request.annotations().begin(), request.annotations().end()}};
   Status prepared = co_await pod_.prepare(std::move(pod));
   if (phase_ != Phase::kCreating)

@@ -29,6 +29,8 @@ struct PodRequest {
   std::filesystem::path bundle;
   /// Empty: the host's.
   std::string network_namespace;
+  /// Of Kubernetes' pods. Empty: the bundle's, else the host's.
+  std::string hostname;
   std::map<std::string, std::string> annotations;
 };
 

@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "containerd/pod_sandbox_config.pb.h"
 #include "shim/ttrpc/client.h"
 #include "shim/ttrpc/test_support.h"
 #include "tests/fakes/fake_pod_lifecycle.h"
@@ -212,6 +213,32 @@ TEST_CASE_METHOD(SandboxFixture, "calls at the wrong time") {
   CHECK(start().error().code() == Code::kFailedPrecondition);
   auto garbage = run(context, client->call(kSandboxService, "PingSandbox", "\xff\xff"));
   CHECK(garbage.error().code() == Code::kInvalidArgument);
+}
+
+TEST_CASE_METHOD(SandboxFixture, "the name of a pod of Kubernetes") {
+  auto request = of<sandbox_api::CreateSandboxRequest>();
+  request.set_bundle_path("/bundles/s1");
+  auto create_with = [&](const char* type, const std::string& value) {
+    request.mutable_options()->set_type_url(type);
+    request.mutable_options()->set_value(value);
+    return call<sandbox_api::CreateSandboxResponse>("CreateSandbox", request);
+  };
+  SECTION("of Kubernetes") {
+    runtime::v1::PodSandboxConfig config;
+    config.set_hostname("web-1");
+    REQUIRE(create_with("runtime.v1.PodSandboxConfig", config.SerializeAsString()));
+    CHECK(pod.prepared.at(0).hostname == "web-1");
+  }
+  SECTION("of somebody else") {
+    REQUIRE(create_with("example.Options", "\xff"));
+    CHECK(pod.prepared.at(0).hostname.empty());
+  }
+  SECTION("undecodable") {
+    CHECK(create_with("runtime.v1.PodSandboxConfig", "\xff").error().code() ==
+          Code::kInvalidArgument);
+    CHECK(pod.prepared.empty());
+    CHECK_FALSE(service.holds_pod());
+  }
 }
 
 TEST_CASE_METHOD(SandboxFixture, "a create that fails can be repeated, or shut down") {

@@ -22,6 +22,9 @@ inline const std::string kEmptyMessage;
 inline constexpr const char* kTaskServiceV2 = "containerd.task.v2.Task";
 inline constexpr const char* kTaskServiceV3 = "containerd.task.v3.Task";
 
+/// What containerd's clients know metrics of cgroup v2 by.
+inline constexpr const char* kMetricsType = "io.containerd.cgroups.v2.Metrics";
+
 /// containerd.task.v2.ShutdownRequest that does not ask whether containers are left.
 std::string encode_shutdown_now(std::string_view id);
 

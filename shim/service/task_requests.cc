@@ -10,7 +10,6 @@ namespace kata::service {
 namespace {
 
 constexpr const char* kProcessDetailsType = "containerd.runc.v1.ProcessDetails";
-constexpr const char* kMetricsType = "io.containerd.cgroups.v2.Metrics";
 /// Of a terminal, in either direction: what struct winsize can hold.
 constexpr uint32_t kMaxTerminalSize = 65535;
 

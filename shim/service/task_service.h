@@ -24,8 +24,8 @@ namespace api = containerd::task::v2;
 using IoOpener =
     std::function<Async<std::unique_ptr<sandbox::ProcessIo>>(const io::StdioConfig& stdio)>;
 
-/// Ends the sandbox. The Shutdown request is answered when it completes; it must see to it that the
-/// process ends after that.
+/// Ends the sandbox, unless somebody else still holds it. The Shutdown request is answered when it
+/// completes; it must see to it that the process ends after that.
 using ShutdownHandler = std::function<asio::awaitable<void>()>;
 
 /// The task service (containerd 1.6, runtime/v2/task/shim.proto). Codes and messages of what a

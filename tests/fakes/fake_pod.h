@@ -2,6 +2,7 @@
 // it counts what exists, so that a test can see that nothing was left.
 #pragma once
 
+#include <csignal>
 #include <map>
 #include <set>
 #include <string>
@@ -35,6 +36,7 @@ enum class Step {
   kDialStdio,
   kStart,
   kCreateExec,
+  kPing,
 };
 
 /// What the test scripts and counts. Outlives the parts.
@@ -53,6 +55,7 @@ struct Script {
   std::vector<std::string> calls;
   uint64_t oom_kills = 0;
   std::map<std::string, sys::Promise<Result<agent_client::ProcessExit>>> exits;
+  std::set<std::string> ignores_sigterm;
   std::set<std::string> ends_at_start;  // containers whose process ends as soon as it is started
   std::unique_ptr<sys::Promise<std::string>> vm_end;
   std::unique_ptr<sys::Promise<std::string>> share_end;
@@ -262,7 +265,11 @@ class FakeAgent : public agent_client::Agent {
   Async<void> update_container(const std::string&, const std::string&) override {
     co_return Status{};
   }
-  Async<std::string> metrics(const std::string&) override { co_return std::string(); }
+  Async<std::string> metrics(const std::string& id) override {
+    std::string values = "metrics of " + id;
+    co_return values;
+  }
+  Async<void> ping() override { co_return script_.at(Step::kPing); }
   Async<uint64_t> wait_oom(const std::string&, uint64_t seen) override {
     if (seen < script_.oom_kills) co_return script_.oom_kills;
     co_return fail(Code::kNotFound, "deleted");
@@ -280,6 +287,7 @@ class FakeAgent : public agent_client::Agent {
   }
   Async<void> signal(const std::string& id, const std::string& exec_id, uint32_t number,
                      bool) override {
+    if (number == SIGTERM && script_.ignores_sigterm.contains(id)) co_return Status{};
     script_.end_process(exec_id.empty() ? id : exec_id, 128 + number);
     co_return Status{};
   }

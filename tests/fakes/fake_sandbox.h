@@ -32,7 +32,9 @@ class FakeSandbox : public sandbox::Sandbox {
   };
 
   FakeSandbox(asio::any_io_executor executor, sandbox::ExitHandler on_exit)
-      : executor_(std::move(executor)), on_exit_(std::move(on_exit)) {}
+      : vm_ended(executor), executor_(std::move(executor)), on_exit_(std::move(on_exit)) {}
+
+  sys::Promise<sandbox::ProcessExit> vm_ended;
 
   std::map<std::string, std::unique_ptr<Container>> containers;
   std::optional<sys::Event> create_gate;
@@ -64,6 +66,17 @@ class FakeSandbox : public sandbox::Sandbox {
     on_exit_(id, "", kPid, container.state.exit);
   }
 
+  Async<uint32_t> boot(const std::string& hostname) override {
+    calls.push_back("boot " + hostname);
+    if (call_error) co_return std::unexpected(*call_error);
+    co_return kPid;
+  }
+  Async<sandbox::ProcessExit> wait_vm() override { co_return co_await vm_ended.wait(); }
+  Async<void> ping() override { return note("ping"); }
+  Async<std::string> pod_metrics() override { co_return std::string("metrics of the pod"); }
+  Async<void> stop(std::chrono::seconds limit) override {
+    return note(fmt::format("stop {}", limit.count()));
+  }
   Async<uint32_t> create(sandbox::CreateContainer request) override {
     if (create_gate) co_await create_gate->wait();
     if (create_error) co_return std::unexpected(*create_error);

@@ -99,7 +99,7 @@ class LeakCheck:
         for process in self.processes():
             wakeups.watch_process(process.pid)
         for directory in (SHIM_SOCKETS, NETNS_DIRECTORY, self._directory, *self._state_parents(),
-                          *_namespace_cgroups()):
+                          *self._state_directories(), *_namespace_cgroups()):
             wakeups.watch_directory(directory)
 
     # -- what is looked at -------------------------------------------------------------------------

@@ -1,0 +1,196 @@
+// The part of KataSandbox that is about the pod's VM: its boot, its end and how it is.
+#include <csignal>
+
+#include <sys/utsname.h>
+
+#include "common/log/log.h"
+#include "runtime/sandbox/kata_sandbox.h"
+#include "runtime/sandbox/timeline.h"
+
+namespace kata::sandbox {
+namespace {
+
+using Phase = Process::Phase;
+
+/// How long after its connection broke a VM may take to end.
+constexpr std::chrono::seconds kVmEndLimit{2};
+
+/// What a container without a hostname of its own sees with runc: the host's.
+std::string host_name() {
+  utsname names{};
+  uname(&names);
+  return names.nodename;
+}
+
+}  // namespace
+
+asio::awaitable<bool> is_end_of_vm(std::shared_ptr<PodVm> vm, Error error) {
+  if (error.code() != Code::kUnavailable) co_return false;
+  auto reason = co_await vm->gone().wait_for(kVmEndLimit);
+  co_return reason.has_value();
+}
+
+Result<std::shared_ptr<PodVm>> KataSandbox::running_vm() const {
+  if (!vm_ || vm_->gone().is_set()) return fail(Code::kUnavailable, "the sandbox's VM has ended");
+  return vm_;
+}
+
+Status KataSandbox::check_not_stopping() const {
+  if (stopping_) return fail(Code::kFailedPrecondition, "the sandbox is being shut down");
+  return {};
+}
+
+// ---- boot --------------------------------------------------------------------------------------
+
+Async<uint32_t> KataSandbox::boot(const std::string& hostname) {
+  auto self = shared_from_this();
+  KATA_CO_CHECK(check_not_stopping());
+  KATA_CO_CHECK(co_await ensure_booted(hostname));
+  KATA_CO_CHECK(running_vm());
+  co_return vm_pid_;
+}
+
+Async<void> KataSandbox::ensure_booted(const std::string& hostname) {
+  if (boot_) {
+    sys::Promise<Status> boot = *boot_;
+    co_return co_await boot.wait();
+  }
+  sys::Promise<Status> boot(executor_);
+  boot_ = boot;
+  auto vm = std::make_shared<PodVm>(executor_, options_, parts_);
+  booting_vm_ = vm;
+  const std::string guest_name = hostname.empty() ? host_name() : hostname;
+  Status booted = co_await vm->boot(guest_name);
+  booting_vm_.reset();
+  if (booted) {
+    vm_ = vm;
+    vm_pid_ = vm->pid();
+    asio::co_spawn(executor_, watch_vm(vm), asio::detached);
+  } else {
+    boot_.reset();  // the next create may try again
+  }
+  boot.set(booted);
+  co_return booted;
+}
+
+asio::awaitable<void> KataSandbox::abort_boot() {
+  if (!boot_ || boot_->is_set()) co_return;
+  sys::Promise<Status> boot = *boot_;
+  if (auto aborted = co_await booting_vm_->abort(); !aborted)
+    log::error("abort the boot", {{"error", aborted.error().message()}});
+  co_await boot.wait();
+}
+
+// ---- end ---------------------------------------------------------------------------------------
+
+asio::awaitable<void> KataSandbox::watch_vm(std::shared_ptr<PodVm> vm) {
+  auto self = shared_from_this();
+  std::string reason = co_await vm->gone().wait();
+  ProcessExit exit{.status = 0, .at = std::chrono::system_clock::now()};
+  if (!stopping_) {
+    exit.status = kVmGoneStatus;
+    log::error("the VM has ended", {{"reason", reason}});
+    for (auto& [id, container] : containers_)
+      if (container->init->phase != Phase::kCreating) end_all_processes(*container);
+  }
+  vm_exit_.set(exit);
+}
+
+Async<ProcessExit> KataSandbox::wait_vm() {
+  auto self = shared_from_this();
+  if (!vm_) co_return fail(Code::kFailedPrecondition, "the sandbox's VM has never run");
+  co_return co_await vm_exit_.wait();
+}
+
+Async<void> KataSandbox::stop(std::chrono::seconds limit) {
+  auto self = shared_from_this();
+  stopping_ = true;
+  co_await abort_boot();
+  co_await end_inits(limit);
+  for (auto& [id, container] : containers_) {
+    // A create under way fails when the VM ends, and cleans up after itself.
+    if (container->init->phase == Phase::kCreating) continue;
+    end_all_processes(*container);
+    release_storage(*container);
+  }
+  co_return co_await stop_vm();
+}
+
+Async<void> KataSandbox::shutdown() {
+  auto self = shared_from_this();
+  stopping_ = true;
+  co_await abort_boot();
+  auto containers = std::move(containers_);
+  containers_.clear();
+  for (auto& [id, container] : containers) {
+    end_all_processes(*container);
+    container->init->io->cancel();
+    for (auto& [exec_id, exec] : container->execs) exec->io->cancel();
+    release_storage(*container);
+  }
+  co_return co_await stop_vm();
+}
+
+/// Asks every container that runs to end, and gives all of them together `limit` for it.
+asio::awaitable<void> KataSandbox::end_inits(std::chrono::seconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  std::vector<ProcessPtr> running;
+  for (const auto& [id, container] : containers_)
+    if (container->init->runs() && !container->init->exited.is_set())
+      running.push_back(container->init);
+  // Nobody waits for the answers: a guest that hangs has its limit, too.
+  for (const ProcessPtr& init : running)
+    asio::co_spawn(executor_, ask_to_end(init), asio::detached);
+  for (const ProcessPtr& init : running)
+    co_await init->exited.wait_for(deadline - std::chrono::steady_clock::now());
+}
+
+asio::awaitable<void> KataSandbox::ask_to_end(ProcessPtr init) {
+  auto self = shared_from_this();
+  auto asked = co_await kill(init->container_id, "", SIGTERM, /*all=*/false);
+  if (!asked && asked.error().code() != Code::kNotFound)
+    log::warning("cannot ask a container to end",
+                 {{"container", init->container_id}, {"error", asked.error().message()}});
+}
+
+void KataSandbox::release_storage(Container& container) {
+  if (!container.storage) return;
+  if (auto removed = container.storage->remove(); !removed)
+    log::error("remove a container's storage",
+               {{"container", container.id}, {"error", removed.error().message()}});
+  container.storage.reset();
+}
+
+/// Once for all who ask at the same time; again after a failure.
+Async<void> KataSandbox::stop_vm() {
+  if (vm_stop_) {
+    sys::Promise<Status> stop = *vm_stop_;
+    co_return co_await stop.wait();
+  }
+  if (!vm_) co_return Status{};
+  auto vm = vm_;
+  sys::Promise<Status> stop(executor_);
+  vm_stop_ = stop;
+  Status stopped = co_await vm->stop();
+  if (!stopped) vm_stop_.reset();
+  mark_stage("teardown");
+  stop.set(stopped);
+  co_return stopped;
+}
+
+// ---- how it is ---------------------------------------------------------------------------------
+
+Async<void> KataSandbox::ping() {
+  auto self = shared_from_this();
+  KATA_CO_TRY(auto vm, running_vm());
+  co_return co_await vm->agent().ping();
+}
+
+Async<std::string> KataSandbox::pod_metrics() {
+  auto self = shared_from_this();
+  KATA_CO_TRY(auto vm, running_vm());
+  const std::string all_containers;
+  co_return co_await vm->agent().metrics(all_containers);
+}
+
+}  // namespace kata::sandbox
