@@ -44,7 +44,7 @@ Outcome run(const SubprocessOptions& options) {
   return outcome;
 }
 
-TEST_CASE("exit codes and signals are told apart") {
+TEST_CASE("exit codes and signals are told apart", "[process]") {
   CHECK(run(shell("exit 0")).status.success());
   CHECK(run(shell("exit 42")).status.code == 42);
   CHECK(describe(run(shell("exit 1")).status) == "exited with status 1");
@@ -53,7 +53,7 @@ TEST_CASE("exit codes and signals are told apart") {
   CHECK(describe(killed.status) == "killed by signal 15 (Terminated)");
 }
 
-TEST_CASE("the end of stdout and stderr is kept, bounded and printable") {
+TEST_CASE("the end of stdout and stderr is kept, bounded and printable", "[process]") {
   CHECK(run(shell("echo out; echo err >&2")).output == "out\nerr");
   CHECK(run(shell("printf 'a\\033[1mb\\n\\n'")).output == "a?[1mb");
   SubprocessOptions flood = shell("i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done");
@@ -63,7 +63,7 @@ TEST_CASE("the end of stdout and stderr is kept, bounded and printable") {
   CHECK(output.ends_with("19999"));
 }
 
-TEST_CASE("a missing or unusable executable fails the spawn") {
+TEST_CASE("a missing or unusable executable fails the spawn", "[process]") {
   asio::io_context io;
   SubprocessOptions options;
   options.executable = "/nonexistent/program";
@@ -76,7 +76,7 @@ TEST_CASE("a missing or unusable executable fails the spawn") {
   CHECK(child.error().code() == Code::kPermissionDenied);
 }
 
-TEST_CASE("only the passed descriptors arrive, from 3 on, in their order") {
+TEST_CASE("only the passed descriptors arrive, from 3 on, in their order", "[process]") {
   std::array<int, 2> first;
   std::array<int, 2> second;
   REQUIRE(::pipe2(first.data(), O_CLOEXEC) == 0);
@@ -94,7 +94,8 @@ TEST_CASE("only the passed descriptors arrive, from 3 on, in their order") {
   for (const int fd : {first[0], first[1], second[0], second[1]}) ::close(fd);
 }
 
-TEST_CASE("a child has default signals, its own session and only the given environment") {
+TEST_CASE("a child has default signals, its own session and only the given environment",
+          "[process]") {
   ::signal(SIGPIPE, SIG_IGN);
   SubprocessOptions options = shell("grep -E 'SigIgn|SigBlk' /proc/self/status; env");
   options.environment = {"PATH=/usr/bin:/bin", "A=b"};
@@ -107,7 +108,7 @@ TEST_CASE("a child has default signals, its own session and only the given envir
   CHECK(run(shell("test $(cut -d' ' -f6 /proc/$$/stat) = $$")).status.success());
 }
 
-TEST_CASE("a child starts in the network namespace that it is given") {
+TEST_CASE("a child starts in the network namespace that it is given", "[process]") {
   int other = -1;
   // A namespace is a thread's own.
   std::thread([&] {
@@ -134,7 +135,7 @@ TEST_CASE("a child starts in the network namespace that it is given") {
   CHECK(failed.error().message().find("network namespace") != std::string::npos);
 }
 
-TEST_CASE("a destroyed Subprocess is killed and reaped") {
+TEST_CASE("a destroyed Subprocess is killed and reaped", "[process]") {
   asio::io_context io;
   auto child = Subprocess::spawn(io.get_executor(), shell("exec sleep 1000"));
   REQUIRE(child.has_value());
@@ -144,7 +145,7 @@ TEST_CASE("a destroyed Subprocess is killed and reaped") {
   CHECK(::kill(identity.pid, 0) != 0);
 }
 
-TEST_CASE("a child dies with the thread that spawned it") {
+TEST_CASE("a child dies with the thread that spawned it", "[process]") {
   asio::io_context io;
   pid_t pid = -1;
   std::unique_ptr<Subprocess> child;
@@ -162,7 +163,7 @@ TEST_CASE("a child dies with the thread that spawned it") {
   CHECK(::kill(pid, 0) != 0);
 }
 
-TEST_CASE("a process is known by pid and start time") {
+TEST_CASE("a process is known by pid and start time", "[process]") {
   asio::io_context io;
   auto child = Subprocess::spawn(io.get_executor(), shell("exec sleep 1000"));
   REQUIRE(child.has_value());

@@ -75,8 +75,8 @@ Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> 
   co_return co_await build_in_guest(container, spec_json, guest_rootfs);
 }
 
-Async<void> KataSandbox::build_in_guest(ContainerPtr container, const std::string& spec_json,
-                                        const std::string& guest_rootfs) {
+Async<void> KataSandbox::build_in_guest(ContainerPtr container, std::string spec_json,
+                                        std::string guest_rootfs) {
   auto vm = vm_;
   agent_client::StdioWanted wanted;
   wanted.in = container->init->io->wants_stdin();

@@ -25,27 +25,25 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   KataSandbox(asio::any_io_executor executor, SandboxOptions options, Parts parts,
               ExitHandler on_exit, OomHandler on_oom);
 
-  Async<uint32_t> boot(const std::string& hostname) override;
+  Async<uint32_t> boot(std::string hostname) override;
   Async<ProcessExit> wait_vm() override;
   Async<void> ping() override;
   Async<std::string> pod_metrics() override;
   Async<void> stop(std::chrono::seconds limit) override;
   Async<uint32_t> create(CreateContainer request) override;
   Async<void> exec(ExecProcess request) override;
-  Async<uint32_t> start(const std::string& id, const std::string& exec_id) override;
+  Async<uint32_t> start(std::string id, std::string exec_id) override;
   Result<ProcessState> state(const std::string& id, const std::string& exec_id) const override;
-  Async<void> kill(const std::string& id, const std::string& exec_id, uint32_t signal,
-                   bool all) override;
-  Async<ProcessExit> wait(const std::string& id, const std::string& exec_id) override;
-  Async<RemovedProcess> remove(const std::string& id, const std::string& exec_id) override;
+  Async<void> kill(std::string id, std::string exec_id, uint32_t signal, bool all) override;
+  Async<ProcessExit> wait(std::string id, std::string exec_id) override;
+  Async<RemovedProcess> remove(std::string id, std::string exec_id) override;
   Status close_stdin(const std::string& id, const std::string& exec_id) override;
-  Async<void> resize(const std::string& id, const std::string& exec_id, uint32_t columns,
-                     uint32_t rows) override;
-  Async<std::vector<ContainerProcess>> pids(const std::string& id) override;
-  Async<void> pause(const std::string& id) override;
-  Async<void> resume(const std::string& id) override;
-  Async<void> update(const std::string& id, const std::string& resources_json) override;
-  Async<std::string> metrics(const std::string& id) override;
+  Async<void> resize(std::string id, std::string exec_id, uint32_t columns, uint32_t rows) override;
+  Async<std::vector<ContainerProcess>> pids(std::string id) override;
+  Async<void> pause(std::string id) override;
+  Async<void> resume(std::string id) override;
+  Async<void> update(std::string id, std::string resources_json) override;
+  Async<std::string> metrics(std::string id) override;
   bool has_containers() const override { return !containers_.empty(); }
   Async<void> shutdown() override;
 
@@ -55,15 +53,15 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
 
   Result<ContainerPtr> find(const std::string& id) const;
   Async<void> build(ContainerPtr container, std::vector<RootfsMount> rootfs);
-  Async<void> build_in_guest(ContainerPtr container, const std::string& spec_json,
-                             const std::string& guest_rootfs);
+  Async<void> build_in_guest(ContainerPtr container, std::string spec_json,
+                             std::string guest_rootfs);
   Async<void> discard(ContainerPtr container);
 
   // kata_sandbox_vm.cc
   /// Unavailable: it has ended, or there is none.
   Result<std::shared_ptr<PodVm>> running_vm() const;
   Status check_not_stopping() const;
-  Async<void> ensure_booted(const std::string& hostname);
+  Async<void> ensure_booted(std::string hostname);
   asio::awaitable<void> abort_boot();
   asio::awaitable<void> watch_vm(std::shared_ptr<PodVm> vm);
   asio::awaitable<void> end_inits(std::chrono::seconds limit);

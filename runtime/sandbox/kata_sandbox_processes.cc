@@ -91,7 +91,7 @@ Status KataSandbox::check_exec(const Container& container) const {
   return {};
 }
 
-Async<uint32_t> KataSandbox::start(const std::string& id, const std::string& exec_id) {
+Async<uint32_t> KataSandbox::start(std::string id, std::string exec_id) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ProcessPtr process, find_process(id, exec_id));
   if (process->phase != Phase::kCreated)
@@ -273,8 +273,7 @@ Result<ProcessState> KataSandbox::state(const std::string& id, const std::string
   return state;
 }
 
-Async<void> KataSandbox::kill(const std::string& id, const std::string& exec_id, uint32_t signal,
-                              bool all) {
+Async<void> KataSandbox::kill(std::string id, std::string exec_id, uint32_t signal, bool all) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ProcessPtr process, find_process(id, exec_id));
   if (process->exited.is_set()) co_return fail(Code::kNotFound, "process already finished");
@@ -288,13 +287,13 @@ Async<void> KataSandbox::kill(const std::string& id, const std::string& exec_id,
   co_return signalled;
 }
 
-Async<ProcessExit> KataSandbox::wait(const std::string& id, const std::string& exec_id) {
+Async<ProcessExit> KataSandbox::wait(std::string id, std::string exec_id) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ProcessPtr process, find_process(id, exec_id));
   co_return co_await process->exited.wait();
 }
 
-Async<RemovedProcess> KataSandbox::remove(const std::string& id, const std::string& exec_id) {
+Async<RemovedProcess> KataSandbox::remove(std::string id, std::string exec_id) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ContainerPtr container, find(id));
   KATA_CO_TRY(const ProcessPtr process, find_process(id, exec_id));
@@ -347,7 +346,7 @@ Status KataSandbox::close_stdin(const std::string& id, const std::string& exec_i
   return {};
 }
 
-Async<void> KataSandbox::resize(const std::string& id, const std::string& exec_id, uint32_t columns,
+Async<void> KataSandbox::resize(std::string id, std::string exec_id, uint32_t columns,
                                 uint32_t rows) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ProcessPtr process, find_process(id, exec_id));

@@ -7,7 +7,7 @@
 
 namespace kata::sandbox {
 
-Async<std::vector<ContainerProcess>> KataSandbox::pids(const std::string& id) {
+Async<std::vector<ContainerProcess>> KataSandbox::pids(std::string id) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ContainerPtr container, find(id));
   std::vector<ContainerProcess> processes;
@@ -22,7 +22,7 @@ Async<std::vector<ContainerProcess>> KataSandbox::pids(const std::string& id) {
   co_return processes;
 }
 
-Async<void> KataSandbox::pause(const std::string& id) {
+Async<void> KataSandbox::pause(std::string id) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ContainerPtr container, find(id));
   KATA_CO_CHECK(check_runs(*container, "pause"));
@@ -34,7 +34,7 @@ Async<void> KataSandbox::pause(const std::string& id) {
   co_return Status{};
 }
 
-Async<void> KataSandbox::resume(const std::string& id) {
+Async<void> KataSandbox::resume(std::string id) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ContainerPtr container, find(id));
   KATA_CO_CHECK(check_runs(*container, "resume"));
@@ -54,7 +54,7 @@ Status KataSandbox::check_runs(const Container& container, std::string_view what
   return {};
 }
 
-Async<void> KataSandbox::update(const std::string& id, const std::string& resources_json) {
+Async<void> KataSandbox::update(std::string id, std::string resources_json) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ContainerPtr container, find(id));
   if (container->init->exited.is_set())
@@ -63,7 +63,7 @@ Async<void> KataSandbox::update(const std::string& id, const std::string& resour
   co_return co_await vm->agent().update_container(id, resources_json);
 }
 
-Async<std::string> KataSandbox::metrics(const std::string& id) {
+Async<std::string> KataSandbox::metrics(std::string id) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ContainerPtr container, find(id));
   KATA_CO_TRY(auto vm, running_vm());

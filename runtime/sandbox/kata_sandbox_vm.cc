@@ -42,7 +42,7 @@ Status KataSandbox::check_not_stopping() const {
 
 // ---- boot --------------------------------------------------------------------------------------
 
-Async<uint32_t> KataSandbox::boot(const std::string& hostname) {
+Async<uint32_t> KataSandbox::boot(std::string hostname) {
   auto self = shared_from_this();
   KATA_CO_CHECK(check_not_stopping());
   KATA_CO_CHECK(co_await ensure_booted(hostname));
@@ -50,7 +50,7 @@ Async<uint32_t> KataSandbox::boot(const std::string& hostname) {
   co_return vm_pid_;
 }
 
-Async<void> KataSandbox::ensure_booted(const std::string& hostname) {
+Async<void> KataSandbox::ensure_booted(std::string hostname) {
   if (boot_) {
     sys::Promise<Status> boot = *boot_;
     co_return co_await boot.wait();

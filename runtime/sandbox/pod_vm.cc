@@ -41,7 +41,7 @@ PodVm::PodVm(asio::any_io_executor executor, SandboxOptions options, Parts parts
       gone_(executor_),
       share_gone_(executor_) {}
 
-Async<void> PodVm::boot(const std::string& hostname) {
+Async<void> PodVm::boot(std::string hostname) {
   auto self = shared_from_this();
   auto booted = co_await run_boot_steps(hostname);
   if (booted) co_return Status{};
@@ -51,7 +51,7 @@ Async<void> PodVm::boot(const std::string& hostname) {
   co_return std::unexpected(std::move(error));
 }
 
-Async<void> PodVm::run_boot_steps(const std::string& hostname) {
+Async<void> PodVm::run_boot_steps(std::string hostname) {
   KATA_CO_CHECK(make_run_dir());
   KATA_CO_TRY(vsock_, parts_.open_vsock(run_dir_));
   KATA_CO_TRY(ready_listener_, vsock_->listen(kReadyPort));
@@ -220,7 +220,7 @@ asio::awaitable<void> PodVm::read_ready_line(UniqueFd listener, sys::Promise<Sta
                      std::string(text)));
 }
 
-Async<std::chrono::microseconds> PodVm::greet_agent(const std::string& hostname) {
+Async<std::chrono::microseconds> PodVm::greet_agent(std::string hostname) {
   auto socket = co_await vsock_->dial(kAgentPort);
   if (!socket) co_return std::unexpected(socket.error().with_stage("connect to the agent"));
   agent_ = parts_.connect_agent(*std::move(socket));

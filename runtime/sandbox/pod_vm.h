@@ -19,7 +19,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   /// Run directory, vsock, share, console, QEMU, agent: in this order. Whatever fails, the error
   /// names its stage, with the guest's last console lines where they can explain it, and everything
   /// that was made is gone when this returns.
-  Async<void> boot(const std::string& hostname);
+  Async<void> boot(std::string hostname);
 
   /// Makes a boot under way fail soon with Cancelled; boot() cleans up and answers.
   Async<void> abort();
@@ -38,14 +38,14 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<void> stop();
 
  private:
-  Async<void> run_boot_steps(const std::string& hostname);
+  Async<void> run_boot_steps(std::string hostname);
   Status make_run_dir();
   Status listen_to_console();
   Result<hypervisor::VmConfig> describe_vm() const;
   Async<void> launch();
   Async<void> await_ready();
   /// Answers how long the agent needed before it was ready.
-  Async<std::chrono::microseconds> greet_agent(const std::string& hostname);
+  Async<std::chrono::microseconds> greet_agent(std::string hostname);
   asio::awaitable<void> watch_vm();
   asio::awaitable<void> watch_share();
   asio::awaitable<void> read_ready_line(UniqueFd listener, sys::Promise<Status> outcome);

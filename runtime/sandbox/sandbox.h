@@ -83,13 +83,15 @@ using ExitHandler = std::function<void(const std::string& container_id, const st
 /// Told when the OOM killer of the guest has ended processes of the container.
 using OomHandler = std::function<void(const std::string& container_id)>;
 
+/// Calls that await take their arguments by value: what they answer may be awaited later, when a
+/// temporary of the caller is gone.
 class Sandbox {
  public:
   virtual ~Sandbox() = default;
 
   /// Boots the VM without a container, unless it runs; answers the host pid. An empty hostname is
   /// the host's, a second one comes too late.
-  virtual Async<uint32_t> boot(const std::string& hostname) = 0;
+  virtual Async<uint32_t> boot(std::string hostname) = 0;
   /// Completes when the VM has ended: status 0 if it was stopped, as after SIGKILL if it ended by
   /// itself. FailedPrecondition: it has never run.
   virtual Async<ProcessExit> wait_vm() = 0;
@@ -106,25 +108,24 @@ class Sandbox {
   /// Adds a process to a container; the guest hears of it when it is started.
   virtual Async<void> exec(ExecProcess request) = 0;
   /// An empty exec_id is the container's init, here and below. Answers the pid that state() shows.
-  virtual Async<uint32_t> start(const std::string& id, const std::string& exec_id) = 0;
+  virtual Async<uint32_t> start(std::string id, std::string exec_id) = 0;
   virtual Result<ProcessState> state(const std::string& id, const std::string& exec_id) const = 0;
-  virtual Async<void> kill(const std::string& id, const std::string& exec_id, uint32_t signal,
-                           bool all) = 0;
-  virtual Async<ProcessExit> wait(const std::string& id, const std::string& exec_id) = 0;
+  virtual Async<void> kill(std::string id, std::string exec_id, uint32_t signal, bool all) = 0;
+  virtual Async<ProcessExit> wait(std::string id, std::string exec_id) = 0;
   /// Forgets the process; for an init removes the container. FailedPrecondition while it runs.
-  virtual Async<RemovedProcess> remove(const std::string& id, const std::string& exec_id) = 0;
-  virtual Async<std::vector<ContainerProcess>> pids(const std::string& id) = 0;
+  virtual Async<RemovedProcess> remove(std::string id, std::string exec_id) = 0;
+  virtual Async<std::vector<ContainerProcess>> pids(std::string id) = 0;
   virtual Status close_stdin(const std::string& id, const std::string& exec_id) = 0;
   /// In characters. Before the start of an exec it is the size that its terminal will have.
-  virtual Async<void> resize(const std::string& id, const std::string& exec_id, uint32_t columns,
+  virtual Async<void> resize(std::string id, std::string exec_id, uint32_t columns,
                              uint32_t rows) = 0;
 
-  virtual Async<void> pause(const std::string& id) = 0;
-  virtual Async<void> resume(const std::string& id) = 0;
+  virtual Async<void> pause(std::string id) = 0;
+  virtual Async<void> resume(std::string id) = 0;
   /// `resources_json`: the object `linux.resources` of the OCI runtime-spec.
-  virtual Async<void> update(const std::string& id, const std::string& resources_json) = 0;
+  virtual Async<void> update(std::string id, std::string resources_json) = 0;
   /// An encoded message io.containerd.cgroups.v2.Metrics.
-  virtual Async<std::string> metrics(const std::string& id) = 0;
+  virtual Async<std::string> metrics(std::string id) = 0;
 
   virtual bool has_containers() const = 0;
   /// Ends the VM and removes everything the sandbox made on the host. Safe to repeat.

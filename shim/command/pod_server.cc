@@ -26,6 +26,9 @@ namespace {
 // containerd waits 3 s for the answer to Shutdown.
 constexpr std::chrono::milliseconds kLastEventsLimit{2000};
 constexpr std::chrono::milliseconds kLastRepliesLimit{1000};
+// containerd hangs up when it has the answer. Were we first, its ttrpc client could take the answer
+// for lost, which it finds at the same time as the connection's end.
+constexpr std::chrono::milliseconds kHangUpLimit{500};
 // containerd connects at once, and keeps the connection for as long as it lives.
 constexpr std::chrono::seconds kIdleLimit{10};
 
@@ -36,7 +39,7 @@ class PodServer {
   Status run(const std::function<void()>& on_ready);
 
  private:
-  asio::awaitable<void> shut_down_without_sandbox();
+  asio::awaitable<void> shut_down_unless_held();
   asio::awaitable<void> shut_down();
   asio::awaitable<void> end_after_shutdown();
   void end_on_signals();
@@ -53,6 +56,7 @@ class PodServer {
   IdleRule idle_rule_;
   ttrpc::Server server_;
   asio::signal_set signals_;
+  bool has_had_containers_ = false;
   bool shutting_down_ = false;
   sys::Event shut_down_done_;
 };
@@ -78,7 +82,7 @@ PodServer::PodServer(PodServerOptions options)
             if (options_.host_network) stdio.logger_network = options_.host_network.get();
             return io::open_stdio(context_.get_executor(), stdio);
           },
-          [this] { return shut_down_without_sandbox(); }),
+          [this] { return shut_down_unless_held(); }),
       pod_(*sandbox_,
            [](const std::string& path) { return sandbox::enter_network_namespace(path); }),
       sandbox_service_(context_.get_executor(), options_.sandbox.id, pod_,
@@ -93,7 +97,10 @@ PodServer::PodServer(PodServerOptions options)
   task_service_.add_to(server_, service::kTaskServiceV3);
   sandbox_service_.add_to(server_);
   // Containers come and go with requests only.
-  server_.on_change([this] { idle_rule_.look(); });
+  server_.on_change([this] {
+    has_had_containers_ = has_had_containers_ || sandbox_->has_containers();
+    idle_rule_.look();
+  });
 }
 
 Status PodServer::run(const std::function<void()>& on_ready) {
@@ -110,7 +117,7 @@ Status PodServer::run(const std::function<void()>& on_ready) {
 
 /// What Shutdown of the task service does, which containerd calls after the last container: a pod
 /// of the sandbox API stays for the next one.
-asio::awaitable<void> PodServer::shut_down_without_sandbox() {
+asio::awaitable<void> PodServer::shut_down_unless_held() {
   if (!sandbox_service_.holds_pod()) co_await shut_down();
 }
 
@@ -134,16 +141,21 @@ asio::awaitable<void> PodServer::shut_down() {
 asio::awaitable<void> PodServer::end_after_shutdown() {
   co_await shut_down_done_.wait();
   co_await server_.idle(kLastRepliesLimit);
+  co_await server_.deserted(kHangUpLimit);
   context_.stop();
 }
 
 bool PodServer::in_use() const {
-  return shutting_down_ || server_.connections() > 0 || server_.running_requests() > 0 ||
-         sandbox_->has_containers() || sandbox_service_.holds_pod();
+  if (shutting_down_ || server_.running_requests() > 0 || sandbox_->has_containers() ||
+      sandbox_service_.holds_pod())
+    return true;
+  // containerd asks for the end right after its last Delete; a client that goes away meanwhile
+  // makes it forget that, and keep the connection.
+  return server_.connections() > 0 && !has_had_containers_;
 }
 
 void PodServer::end_unused() {
-  log::warning("ending a pod without containers that nobody is connected to");
+  log::warning("ending a pod without containers that nobody asks for any more");
   asio::co_spawn(context_, shut_down(), asio::detached);
 }
 

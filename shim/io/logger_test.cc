@@ -85,7 +85,8 @@ struct LoggerFixture {
   std::unique_ptr<sandbox::ProcessIo> io;
 };
 
-TEST_CASE_METHOD(LoggerFixture, "one logger takes both streams; drained is a complete log") {
+TEST_CASE_METHOD(LoggerFixture, "one logger takes both streams; drained is a complete log",
+                 "[process]") {
   std::string script = "echo $CONTAINER_NAMESPACE/$CONTAINER_ID $0 \"$1\" $2" + to("who") +
                        "; echo . >> " + dir.path("count") + "; exec 5>&-; /bin/cat <&3" + to("o") +
                        "; /bin/cat <&4" + to("e");
@@ -104,7 +105,7 @@ TEST_CASE_METHOD(LoggerFixture, "one logger takes both streams; drained is a com
   CHECK(content_of("e") == "to stderr");
 }
 
-TEST_CASE_METHOD(LoggerFixture, "an exec's logger is told the exec's id") {
+TEST_CASE_METHOD(LoggerFixture, "an exec's logger is told the exec's id", "[process]") {
   StdioConfig config{"", uri_of("echo $CONTAINER_ID" + to("who") + "; echo >&5; /bin/cat <&3"), ""};
   config.id = "c1/e1";
   attach(config);
@@ -113,7 +114,8 @@ TEST_CASE_METHOD(LoggerFixture, "an exec's logger is told the exec's id") {
   CHECK(content_of("who") == "e1\n");
 }
 
-TEST_CASE_METHOD(LoggerFixture, "two URIs are two loggers, and each has an empty other stream") {
+TEST_CASE_METHOD(LoggerFixture, "two URIs are two loggers, and each has an empty other stream",
+                 "[process]") {
   attach({"", uri_of("echo >&5; /bin/cat <&3 <&4" + to("o") + "; /bin/cat <&3" + to("o")),
           uri_of("echo >&5; /bin/cat <&3; /bin/cat <&4" + to("e"), "", "binary-v2")});
   testing::write_all(out.guest.get(), "to stdout");
@@ -124,7 +126,7 @@ TEST_CASE_METHOD(LoggerFixture, "two URIs are two loggers, and each has an empty
   CHECK(content_of("e") == "to stderr");
 }
 
-TEST_CASE_METHOD(LoggerFixture, "a logger gets its three descriptors and no other") {
+TEST_CASE_METHOD(LoggerFixture, "a logger gets its three descriptors and no other", "[process]") {
   UniqueFd inheritable(::dup(STDOUT_FILENO));
   attach({"", uri_of("/bin/ls -l /proc/self/fd" + to("fds") + "; echo >&5; /bin/cat <&3"), ""});
   end_streams();
@@ -138,7 +140,7 @@ TEST_CASE_METHOD(LoggerFixture, "a logger gets its three descriptors and no othe
   CHECK_THAT(fds, !Catch::Contains(" 7 -> "));
 }
 
-TEST_CASE_METHOD(LoggerFixture, "a large output through a logger") {
+TEST_CASE_METHOD(LoggerFixture, "a large output through a logger", "[process]") {
   attach({"", uri_of("echo >&5; /bin/cat <&3" + to("o")), ""});
   auto writing = std::async(std::launch::async, [&] {
     auto sent = testing::write_random(out.guest.get(), 16 * 1024 * 1024, 31);
@@ -150,7 +152,7 @@ TEST_CASE_METHOD(LoggerFixture, "a large output through a logger") {
   CHECK(testing::read_to_end(log.get()) == writing.get());
 }
 
-TEST_CASE_METHOD(LoggerFixture, "a logger that dies before it is ready says why") {
+TEST_CASE_METHOD(LoggerFixture, "a logger that dies before it is ready says why", "[process]") {
   Error died = refusal(uri_of("echo no such volume >&2; exit 3"));
   CHECK(died.code() == Code::kFailedPrecondition);
   CHECK_THAT(died.message(), Catch::Contains("/bin/sh exited with status 3 before it was ready") &&
@@ -158,31 +160,31 @@ TEST_CASE_METHOD(LoggerFixture, "a logger that dies before it is ready says why"
   CHECK_FALSE(has_children());
 }
 
-TEST_CASE_METHOD(LoggerFixture, "a logger that cannot be started") {
+TEST_CASE_METHOD(LoggerFixture, "a logger that cannot be started", "[process]") {
   CHECK(refusal("binary:///none").code() == Code::kNotFound);
   CHECK(refusal("binary:///etc/passwd").code() == Code::kPermissionDenied);
 }
 
-TEST_CASE_METHOD(LoggerFixture, "the second version's logger owes a word") {
+TEST_CASE_METHOD(LoggerFixture, "the second version's logger owes a word", "[process]") {
   Error quiet = refusal(uri_of("exec 5>&-; exec /bin/sleep 1000", "", "binary-v2"));
   CHECK(quiet.code() == Code::kFailedPrecondition);
   CHECK_THAT(quiet.message(), Catch::Contains("descriptor 5"));
 }
 
-TEST_CASE_METHOD(LoggerFixture, "a logger that does not get ready is given up") {
+TEST_CASE_METHOD(LoggerFixture, "a logger that does not get ready is given up", "[process]") {
   auto late = sandbox.run(start("exec /bin/sleep 1000", kShort));
   REQUIRE_FALSE(late);
   CHECK(late.error().code() == Code::kDeadlineExceeded);
   CHECK_THAT(late.error().message(), Catch::Contains("not ready within 50 ms"));
 }
 
-TEST_CASE_METHOD(LoggerFixture, "a logger that outlives its streams is killed") {
+TEST_CASE_METHOD(LoggerFixture, "a logger that outlives its streams is killed", "[process]") {
   attach_logger("echo >&5; exec /bin/sleep 1000", kShort);
   end_streams();
   CHECK(sandbox.drains(*io));
 }
 
-TEST_CASE_METHOD(LoggerFixture, "a logger that dies ends its streams") {
+TEST_CASE_METHOD(LoggerFixture, "a logger that dies ends its streams", "[process]") {
   attach_logger("echo >&5; exit 1", kShort);
   auto write = [&] { return ::send(out.guest.get(), "x", 1, MSG_NOSIGNAL) == 1; };
   // Each write goes until the first of them has met the broken pipe.
@@ -193,7 +195,8 @@ TEST_CASE_METHOD(LoggerFixture, "a logger that dies ends its streams") {
   CHECK(sandbox.run_until([] { return !has_children(); }));
 }
 
-TEST_CASE_METHOD(LoggerFixture, "a logger that has stopped reading holds only its own stream") {
+TEST_CASE_METHOD(LoggerFixture, "a logger that has stopped reading holds only its own stream",
+                 "[process]") {
   attach_logger("echo >&5; /bin/cat <&4" + to("e") + "; exec /bin/sleep 1000", kShort);
   ::fcntl(out.guest.get(), F_SETFL, O_NONBLOCK);
   std::string block(64 * 1024, 'x');

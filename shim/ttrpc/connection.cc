@@ -58,7 +58,8 @@ Connection::Connection(Socket socket, std::shared_ptr<const Methods> methods,
       activity_(std::move(activity)),
       limits_(limits),
       executor_(channel_->executor()),
-      finished_(executor_, asio::steady_timer::time_point::max()) {}
+      finished_(executor_, asio::steady_timer::time_point::max()),
+      ended_(executor_) {}
 
 asio::awaitable<void> Connection::run() {
   auto self = shared_from_this();
@@ -74,6 +75,7 @@ asio::awaitable<void> Connection::run() {
   }
   channel_->close();
   for (const auto& call : running_) call->gone.set();
+  ended_.set();
 }
 
 asio::awaitable<void> Connection::wait_for_room() {

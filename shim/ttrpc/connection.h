@@ -11,6 +11,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "common/sys/async.h"
+#include "common/sys/event.h"
 #include "shim/ttrpc/channel.h"
 #include "shim/ttrpc/server.h"
 
@@ -40,6 +41,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void close() { channel_->close(); }
   /// Completes when no request is being handled and the client has taken every reply.
   asio::awaitable<void> idle();
+  /// Completes when run() has.
+  asio::awaitable<void> ended() const { return ended_.wait(); }
 
  private:
   struct Call;
@@ -61,6 +64,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   uint32_t last_stream_id_ = 0;
   std::set<std::shared_ptr<Call>> running_;
   asio::steady_timer finished_;  // cancelled whenever running_ shrinks
+  sys::Event ended_;
 };
 
 }  // namespace kata::ttrpc

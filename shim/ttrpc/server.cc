@@ -1,5 +1,6 @@
 #include "shim/ttrpc/server.h"
 
+#include <functional>
 #include <map>
 #include <set>
 #include <utility>
@@ -40,6 +41,10 @@ struct Server::State {
   asio::local::stream_protocol::acceptor acceptor;
   std::set<std::shared_ptr<Connection>> connections;
 
+  /// `wait`: of Connection, one after the other.
+  template <typename Wait>
+  static asio::awaitable<void> await_all(std::shared_ptr<State> state, Wait wait,
+                                         std::chrono::milliseconds limit);
   static asio::awaitable<void> accept_all(std::shared_ptr<State> state);
   static asio::awaitable<void> run(std::shared_ptr<State> state,
                                    std::shared_ptr<Connection> connection);
@@ -88,12 +93,21 @@ void Server::stop_accepting() {
 }
 
 asio::awaitable<void> Server::idle(std::chrono::milliseconds limit) {
-  auto state = state_;
+  return State::await_all(state_, &Connection::idle, limit);
+}
+
+asio::awaitable<void> Server::deserted(std::chrono::milliseconds limit) {
+  return State::await_all(state_, &Connection::ended, limit);
+}
+
+template <typename Wait>
+asio::awaitable<void> Server::State::await_all(std::shared_ptr<State> state, Wait wait,
+                                               std::chrono::milliseconds limit) {
   asio::steady_timer deadline(state->executor, limit);
   auto connections = state->connections;
   for (const auto& connection : connections) {
     if (deadline.expiry() <= std::chrono::steady_clock::now()) break;
-    co_await (connection->idle() || deadline.async_wait(asio::use_awaitable));
+    co_await (std::invoke(wait, *connection) || deadline.async_wait(asio::use_awaitable));
   }
 }
 

@@ -89,6 +89,8 @@ class Server {
   /// Completes when no request is being handled and clients have taken every reply, or after
   /// `limit`.
   asio::awaitable<void> idle(std::chrono::milliseconds limit);
+  /// Completes when clients have closed every connection, or after `limit`.
+  asio::awaitable<void> deserted(std::chrono::milliseconds limit);
 
  private:
   struct State;

@@ -242,6 +242,19 @@ TEST_CASE_METHOD(ServerFixture, "idle waits for running requests, but not longer
   CHECK(finished == 1);
 }
 
+TEST_CASE_METHOD(ServerFixture,
+                 "deserted waits for clients to hang up, but not longer than asked") {
+  run(context, server.deserted(kLong));
+  auto channel = connect_raw(context, path);
+  channel->send(1, kTypeRequest, encode_request("svc", "Echo", "answered"));
+  CHECK(run(context, read_answer(channel)).payload == "answered");
+  run(context, server.deserted(std::chrono::milliseconds(1)));
+  CHECK(server.connections() == 1);
+  channel->close();
+  run(context, server.deserted(kLong));
+  CHECK(server.connections() == 0);
+}
+
 TEST_CASE_METHOD(ServerFixture, "a server that accepts no more still serves who is there") {
   auto c = client();
   CHECK(run(context, c->call("svc", "Echo", "before")));

@@ -1,5 +1,6 @@
 """containerd of newer Debian suites: another bootstrap, task API v3, a ctr that asks differently."""
 
+import json
 import os
 
 import pytest
@@ -9,9 +10,14 @@ from private_containerd import PrivateContainerd
 from support.client import NAMESPACE
 from support.events import EventStream
 from support.kata import KataBuild
+from support.sandboxes import Sandboxes
 
 DEADLINE_S = 60
 HANDLES_SIGTERM = ["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.1; done"]
+
+
+# The first that asks a shim for sandboxes.
+NEWEST = newer_containerd.SUITES[-1]
 
 
 @pytest.fixture(params=newer_containerd.SUITES)
@@ -82,3 +88,27 @@ def test_terminal(client):
         terminal.resize(40, 120)
         terminal.expect("^second$")
         assert terminal.finish()[0] == 9
+
+
+@pytest.mark.parametrize("newer", [NEWEST], indirect=True)
+def test_pod_of_the_sandbox_api(kata, newer, leaks, tmp_path):
+    """Containers come and go in the one VM of a sandbox, which ends when it is told to."""
+    client = kata.on(newer)
+    sandboxes = Sandboxes(newer.address, NAMESPACE, tmp_path / "proto")
+    (tmp_path / "pod.json").write_text(json.dumps({"ociVersion": "1.0.2"}))
+    # Stores it and then does not start it: ctr 2.1 names no controller.
+    client.ctr("sandboxes", "run", "--runtime", client.type, tmp_path / "pod.json", "pod")
+    sandboxes.create("pod", client.type)
+    started = sandboxes.call("Start", "pod")
+    assert started.pid == leaks.only("qemu-system").pid
+    boots = [client.run("cat", "/proc/sys/kernel/random/boot_id", flags=["--sandbox", "pod"])
+             for _ in range(2)]
+    assert [boot.status for boot in boots] == [0, 0], boots
+    assert boots[0].text == boots[1].text
+    assert leaks.only("qemu-system").pid == started.pid
+    assert sandboxes.call("Status", "pod").state == "SANDBOX_READY"
+    sandboxes.call("Stop", "pod")
+    assert sandboxes.call("Wait", "pod").exit_status == 0
+    sandboxes.call("Shutdown", "pod")
+    assert client.ctr("sandboxes", "rm", "pod").status == 0
+    sandboxes.close()

@@ -15,6 +15,8 @@ from support.wakeups import Wakeups
 
 VM_END_DEADLINE_S = 10
 BOOT_DEADLINE_S = 120
+# The shim waits 10 s.
+UNUSED_DEADLINE_S = 60
 KILLED = 128 + 9
 
 
@@ -201,3 +203,14 @@ def test_bundle_that_is_no_bundle(shim):
     (shim.bundle / "config.json").write_text("{")
     assert "config.json" in shim.start_error()
     assert not (shim.bundle / "address").exists()
+
+
+def test_delete_whose_client_has_gone(shim, bundle):
+    """containerd gives such a Delete up, never asks for the shim's end and stays connected."""
+    shim.start()
+    shim.task("Create", id="c1", bundle=str(bundle("c1", "sh", "-c", "exit 3")))
+    shim.task("Start", id="c1")
+    assert shim.task("Wait", id="c1").exit_status == 3
+    pid = shim.pid
+    shim.task("Delete", id="c1")
+    processes.wait_gone(pid, UNUSED_DEADLINE_S)

@@ -66,7 +66,7 @@ class FakeSandbox : public sandbox::Sandbox {
     on_exit_(id, "", kPid, container.state.exit);
   }
 
-  Async<uint32_t> boot(const std::string& hostname) override {
+  Async<uint32_t> boot(std::string hostname) override {
     calls.push_back("boot " + hostname);
     if (call_error) co_return std::unexpected(*call_error);
     co_return kPid;
@@ -89,7 +89,7 @@ class FakeSandbox : public sandbox::Sandbox {
     containers[request.id] = std::move(container);
     co_return kPid;
   }
-  Async<uint32_t> start(const std::string& id, const std::string& exec_id) override {
+  Async<uint32_t> start(std::string id, std::string exec_id) override {
     if (!exec_id.empty()) {
       if (start_error) co_return std::unexpected(*start_error);
       sandbox::ProcessState& exec = containers.at(id)->execs.at(exec_id).state;
@@ -114,8 +114,7 @@ class FakeSandbox : public sandbox::Sandbox {
       return fail(Code::kNotFound, "process does not exist {}", exec_id);
     return exec->second.state;
   }
-  Async<void> kill(const std::string& id, const std::string& exec_id, uint32_t signal,
-                   bool) override {
+  Async<void> kill(std::string id, std::string exec_id, uint32_t signal, bool) override {
     KATA_CO_CHECK(state(id, exec_id));
     containers.at(id)->signals.push_back(signal);
     if (signal == kEndsAndFails) {
@@ -124,12 +123,11 @@ class FakeSandbox : public sandbox::Sandbox {
     }
     co_return Status{};
   }
-  Async<sandbox::ProcessExit> wait(const std::string& id, const std::string& exec_id) override {
+  Async<sandbox::ProcessExit> wait(std::string id, std::string exec_id) override {
     KATA_CO_CHECK(state(id, exec_id));
     co_return co_await containers.at(id)->exited.wait();
   }
-  Async<sandbox::RemovedProcess> remove(const std::string& id,
-                                        const std::string& exec_id) override {
+  Async<sandbox::RemovedProcess> remove(std::string id, std::string exec_id) override {
     KATA_CO_TRY(sandbox::ProcessState current, state(id, exec_id));
     if (current.status == sandbox::ProcessStatus::kRunning)
       co_return fail(Code::kFailedPrecondition, "cannot delete a running process");
@@ -140,7 +138,7 @@ class FakeSandbox : public sandbox::Sandbox {
       containers.at(id)->execs.erase(exec_id);
     co_return sandbox::RemovedProcess{.pid = current.pid, .exit = current.exit};
   }
-  Async<std::vector<sandbox::ContainerProcess>> pids(const std::string&) override {
+  Async<std::vector<sandbox::ContainerProcess>> pids(std::string) override {
     std::vector<sandbox::ContainerProcess> processes;
     for (uint32_t pid : {2, 3, 5}) processes.push_back({.pid = pid, .exec_id = {}});
     processes.back().exec_id = "e5";
@@ -155,18 +153,18 @@ class FakeSandbox : public sandbox::Sandbox {
     entry->second.state.status = sandbox::ProcessStatus::kCreated;
     co_return Status{};
   }
-  Async<void> resize(const std::string& id, const std::string& exec_id, uint32_t columns,
+  Async<void> resize(std::string id, std::string exec_id, uint32_t columns,
                      uint32_t rows) override {
     KATA_CO_CHECK(state(id, exec_id));
     calls.push_back(fmt::format("resize {}x{}", columns, rows));
     co_return Status{};
   }
-  Async<void> pause(const std::string&) override { return note("pause"); }
-  Async<void> resume(const std::string&) override { return note("resume"); }
-  Async<void> update(const std::string&, const std::string& resources_json) override {
+  Async<void> pause(std::string) override { return note("pause"); }
+  Async<void> resume(std::string) override { return note("resume"); }
+  Async<void> update(std::string, std::string resources_json) override {
     return note("update " + resources_json);
   }
-  Async<std::string> metrics(const std::string&) override { co_return std::string("metrics"); }
+  Async<std::string> metrics(std::string) override { co_return std::string("metrics"); }
   Status close_stdin(const std::string& id, const std::string& exec_id) override {
     KATA_CHECK(state(id, exec_id));
     containers.at(id)->stdin_closed = true;

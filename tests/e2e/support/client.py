@@ -48,12 +48,12 @@ class Client:
     def __init__(self, containerd, runtime_name, runtime_type):
         self.containerd = containerd
         self.name = runtime_name
-        self._type = runtime_type
+        self.type = runtime_type
         self._background = []
 
     def on(self, containerd):
         """The same runtime under another containerd."""
-        return Client(containerd, self.name, self._type)
+        return Client(containerd, self.name, self.type)
 
     def new_id(self):
         Client._ids_given += 1
@@ -77,7 +77,7 @@ class Client:
 
     def run_spec(self, spec_file, container=None):
         """ctr run --rm --config: the specification names command and root directory."""
-        return self.ctr("run", "--rm", "--runtime", self._type, "--config", spec_file,
+        return self.ctr("run", "--rm", "--runtime", self.type, "--config", spec_file,
                         container or self.new_id())
 
     def start(self, *command, flags=()):
@@ -132,7 +132,7 @@ class Client:
             ("--tty", *flags), container, exec_id, command), size)
 
     def create_args(self, container, command):
-        return ("containers", "create", "--runtime", self._type, BUSYBOX_IMAGE, container, "--",
+        return ("containers", "create", "--runtime", self.type, BUSYBOX_IMAGE, container, "--",
                 *command)
 
     def task_rows(self):
@@ -168,7 +168,7 @@ class Client:
         return ("tasks", "exec", "--exec-id", exec_id or self.new_id(), *flags, container, *command)
 
     def _run_args(self, flags, image, container, command):
-        return ("run", "--runtime", self._type, *flags, image, container or self.new_id(), *command)
+        return ("run", "--runtime", self.type, *flags, image, container or self.new_id(), *command)
 
 
 class Session:

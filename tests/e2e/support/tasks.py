@@ -1,12 +1,11 @@
 """containerd's Tasks service by gRPC: what ctr 1.6 has no command for."""
 
-import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import grpc
+
+from .protos import compile_proto
 
 PROTO = Path(__file__).with_name("tasks.proto")
 SERVICE = "containerd.services.tasks.v1.Tasks"
@@ -33,7 +32,7 @@ class Tasks:
 
     def __init__(self, address, namespace, directory):
         """directory: for the Python code that protoc makes of tasks.proto."""
-        self.messages = _compile(directory)
+        self.messages = compile_proto(PROTO, directory)
         self._channel = grpc.insecure_channel(f"unix:{address}")
         self._metadata = [("containerd-namespace", namespace)]
 
@@ -69,14 +68,3 @@ class Tasks:
 def oci(name, value):
     """An object of the OCI runtime-spec as containerd packs it."""
     return {"type_url": TYPE_URL + name, "value": json.dumps(value).encode()}
-
-
-def _compile(directory):
-    directory.mkdir(exist_ok=True)
-    subprocess.run(["protoc", f"--proto_path={PROTO.parent}", f"--python_out={directory}",
-                    PROTO.name], check=True)
-    sys.path.insert(0, str(directory))
-    try:
-        return importlib.import_module("tasks_pb2")
-    finally:
-        sys.path.remove(str(directory))
