@@ -43,7 +43,7 @@ Result<int64_t> expect_number(const Value& value, int64_t least, int64_t most,
 }
 
 Result<std::string> expect_text(const Value& value) {
-  KATA_TRY(const std::string text, expect<std::string>(value));
+  KATA_TRY(std::string text, expect<std::string>(value));
   const bool printable = std::ranges::all_of(
       text, [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; });
   if (!printable) return fail(Code::kInvalidArgument, "must not hold control characters");
@@ -90,7 +90,7 @@ constexpr std::array kCacheModes = {Choice<std::string_view>{"never", "never"},
 constexpr std::array kMachineTypes = {Choice<std::string_view>{"q35", "q35"}};
 /// Any other URI would be another host, or a driver without QEMU.
 Result<std::string> expect_libvirt_uri(const Value& value) {
-  KATA_TRY(const std::string uri, expect_text(value));
+  KATA_TRY(std::string uri, expect_text(value));
   if (uri == "qemu:///embed" || uri == "qemu:///system" ||
       uri.starts_with("qemu:///system?socket=/"))
     return uri;

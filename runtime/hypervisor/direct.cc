@@ -124,7 +124,7 @@ class DirectLauncher final : public Launcher {
     KATA_CO_CHECK(check_vm_config(config));
     auto started = start_qemu(executor_, config);
     if (!started) co_return std::unexpected(started.error().with_stage("starting QEMU"));
-    const std::shared_ptr<Running> running = *started;
+    const std::shared_ptr<Running>& running = *started;
     auto vm = std::make_unique<DirectVm>(running);
     Status answered = co_await await_monitor(running);
     if (!answered) co_return std::unexpected(answered.error().with_stage("starting QEMU"));

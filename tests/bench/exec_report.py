@@ -8,6 +8,7 @@ from figures import percentile, summary, table
 from usage import Usage
 
 NAMES = {"kata": "exec", "runc": "runc exec"}
+CALLS = ("state", "kill", "exec", "stats")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Block:
 class ExecFigures:
     load_before: float  # 1-minute load average
     exec_ms: dict = field(default_factory=lambda: {kind: [] for kind in NAMES})
+    beside_ms: dict = field(default_factory=lambda: {call: {kind: [] for kind in NAMES}
+                                                     for call in CALLS})
     usage_before: Usage = None
     blocks: list = field(default_factory=list)
 
@@ -35,6 +38,8 @@ class ExecFigures:
             "results": results,
             "ratio_to_runc": {result["name"]: round(result["median_ms"] / runc_ms, 3)
                               for result in results},
+            "beside_a_stopped_reader": [summary(name, self.beside_ms[call][kind])
+                                        for call, kind, name in self._beside()],
             "in_a_row": [{"count": block.count,
                           "median_ms": round(statistics.median(block.exec_ms), 1),
                           "p95_ms": round(percentile(block.exec_ms, 95), 1),
@@ -44,8 +49,8 @@ class ExecFigures:
         }
 
     def report(self):
-        return "\n\n".join(filter(None, (self._results_text(), self._row_text(),
-                                         machine.load_text(self.load_before))))
+        return "\n\n".join(filter(None, (self._results_text(), self._beside_text(),
+                                         self._row_text(), machine.load_text(self.load_before))))
 
     def _results_text(self):
         results = self.results()
@@ -54,6 +59,20 @@ class ExecFigures:
                  str(result["runs"]), f"{result['median_ms'] / runc_ms:.2f}") for result in results]
         return (table(("", "median ms", "p95 ms", "runs", "to runc"), rows) +
                 "\nexec: ctr task exec … true in a running container of our runtime")
+
+    def _beside(self):
+        return [(call, kind, call if kind == "kata" else f"runc {call}")
+                for call in CALLS for kind in NAMES if self.beside_ms[call][kind]]
+
+    def _beside_text(self):
+        rows = [(name, *(f"{value:.0f}" for value in (
+            statistics.median(self.beside_ms[call][kind]),
+            percentile(self.beside_ms[call][kind], 95), max(self.beside_ms[call][kind]))))
+                for call, kind, name in self._beside()]
+        if not rows:
+            return ""
+        return (table(("beside a stopped reader", "median ms", "p95 ms", "max ms"), rows) +
+                "\n(each with the start of its ctr; aim: 100 ms)")
 
     def _row_text(self):
         rows = [(str(block.count), f"{statistics.median(block.exec_ms):.0f}",
