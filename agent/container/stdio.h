@@ -8,6 +8,9 @@
 // then the connection half-closed. A connection that breaks closes the pipe: the process sees
 // EPIPE.
 //
+// The pipe of an output grows while the process fills it (F_SETPIPE_SZ), for fewer changes between
+// the two: the only thing that a process may see of it.
+//
 // A terminal is copied in the same way: its output ends when nobody holds it open any more, and the
 // end of its streams here hangs it up.
 #pragma once

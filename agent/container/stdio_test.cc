@@ -93,6 +93,23 @@ TEST_CASE("A reader that stands still stops the writer") {
   CHECK(testing::read_all(out.get()).size() == written);
 }
 
+TEST_CASE("A process that fills its pipe gets a wider one") {
+  Streams streams({.out = true, .err = true});
+  const int out = streams.process[1].get();
+  const int err = streams.process[2].get();
+  const int usual = fcntl(out, F_GETPIPE_SZ);
+  // Before the host connects nothing is read.
+  write_fully(out, pattern(static_cast<size_t>(usual)));
+  write_fully(err, "error");
+  for (uint32_t port : {streams.stdio->ports().out, streams.stdio->ports().err}) {
+    UniqueFd connection = streams.guest.connect(port);
+    char byte = 0;
+    REQUIRE(read(connection.get(), &byte, 1) == 1);
+  }
+  CHECK(fcntl(out, F_GETPIPE_SZ) > usual);
+  CHECK(fcntl(err, F_GETPIPE_SZ) == usual);
+}
+
 TEST_CASE("An output whose reader has gone breaks the process's pipe") {
   signal(SIGPIPE, SIG_IGN);
   Streams streams({.out = true});

@@ -1,7 +1,9 @@
 #include "agent/container/stream.h"
 
+#include <algorithm>
 #include <utility>
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -11,7 +13,14 @@ namespace kata::container {
 namespace {
 
 // Then the loop looks after its other descriptors.
-constexpr int kRoundsPerEvent = 16;
+constexpr int kRoundsPerEvent = 4;
+// What a pipe holds when it is made (pipe(7)).
+constexpr size_t kPipeBytes = 64 * 1024;
+// Each change from the process to the agent and back empties the TLB: let much come at once.
+constexpr size_t kWidePipeBytes = 256 * 1024;
+// A packet is one allocation of the guest's kernel. Of the largest possible packet, 64 KiB, its
+// header makes an allocation of twice the size.
+constexpr size_t kPacketBytes = 60 * 1024;
 
 }  // namespace
 
@@ -94,9 +103,8 @@ Stream::Progress Stream::copy_once() {
     return write(bytes);
   }
   if (source_ended_) return Progress::kBlocked;
-  // Not splice(2): it would send each page of the pipe as a vsock packet of its own.
   std::span<char> buffer = loop_.scratch();
-  ssize_t got = read(source().get(), buffer.data(), buffer.size());
+  ssize_t got = read_source(buffer);
   if (got > 0) return write(buffer.first(static_cast<size_t>(got)));
   if (got < 0 && errno == EINTR) return Progress::kYes;
   if (got < 0 && errno == EAGAIN) return Progress::kBlocked;
@@ -107,10 +115,29 @@ Stream::Progress Stream::copy_once() {
   return sink() ? Progress::kBlocked : Progress::kClosed;
 }
 
+// Not splice(2): it would send each page of the pipe as a vsock packet of its own.
+ssize_t Stream::read_source(std::span<char> buffer) {
+  if (direction_ == Direction::kToProcess) {
+    // No more than the pipe takes at once: the rest would have to be kept.
+    return read(connection_.get(), buffer.data(), std::min(buffer.size(), kPipeBytes));
+  }
+  ssize_t got = read(pipe_.get(), buffer.data(), buffer.size());
+  if (got >= static_cast<ssize_t>(kPipeBytes)) widen_pipe();
+  return got;
+}
+
+/// Of a process that has filled it: not of every process, because all pipes of a user share a
+/// limit. A terminal has nothing to widen.
+void Stream::widen_pipe() {
+  if (pipe_is_wide_) return;
+  pipe_is_wide_ = true;
+  fcntl(pipe_.get(), F_SETPIPE_SZ, static_cast<int>(kWidePipeBytes));
+}
+
 Stream::Progress Stream::write(std::span<const char> bytes) {
   if (!connection_) return Progress::kYes;  // nobody wants it
   while (!bytes.empty()) {
-    ssize_t put = ::write(sink().get(), bytes.data(), bytes.size());
+    ssize_t put = ::write(sink().get(), bytes.data(), std::min(bytes.size(), kPacketBytes));
     if (put >= 0) {
       bytes = bytes.subspan(static_cast<size_t>(put));
     } else if (errno == EAGAIN) {

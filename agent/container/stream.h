@@ -35,6 +35,9 @@ class Stream : public std::enable_shared_from_this<Stream> {
   Status connected();
   void copy();
   Progress copy_once();
+  /// The source's next bytes, as read(2) tells it.
+  ssize_t read_source(std::span<char> buffer);
+  void widen_pipe();
   /// Writes what it can; the rest becomes pending_.
   Progress write(std::span<const char> bytes);
   /// Everything has been written: passes the end of the source on.
@@ -60,6 +63,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   bool sink_awaited_ = false;
   std::vector<char> pending_;  // read, not yet written
   bool source_ended_ = false;
+  bool pipe_is_wide_ = false;
 };
 
 }  // namespace kata::container

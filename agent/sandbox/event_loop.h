@@ -46,8 +46,8 @@ class EventLoop {
   void call(std::function<void()> function);
 
  private:
-  // One packet of virtio-vsock holds at most this.
-  static constexpr size_t kScratchBytes = 64 * 1024;
+  // A few packets of virtio-vsock, so that what is copied stays in the CPU's caches.
+  static constexpr size_t kScratchBytes = 256 * 1024;
 
   struct Watch {
     int fd;

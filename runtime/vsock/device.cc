@@ -41,12 +41,12 @@ void Device::run(int stop_fd) {
     return;
   }
   bool idle = true;
-  while (!stopping_) idle = run_once(idle ? -1 : 0);
+  while (!stopping_) idle = run_once(idle ? muxer_.next_service() : PaceClock::now());
   loop_.remove(stop_fd);
 }
 
-bool Device::run_once(int timeout_ms) {
-  for (const Event& event : loop_.wait(timeout_ms)) dispatch(event);
+bool Device::run_once(std::optional<PaceClock::time_point> until) {
+  for (const Event& event : loop_.wait(until)) dispatch(event);
   auto more = muxer_.service();
   if (more) return !*more;
   end_session(more.error());
@@ -141,7 +141,10 @@ void Device::kick_added(uint32_t queue, int fd) {
   }
 }
 
-void Device::kick_removed(uint32_t, int fd) { loop_.remove(fd); }
+void Device::kick_removed(uint32_t queue, int fd) {
+  if (queue == kTransmitQueue) muxer_.send_taken_interrupt();
+  loop_.remove(fd);
+}
 
 void Device::device_reset() { muxer_.close_connections(); }
 

@@ -42,9 +42,9 @@ class Device : private VhostUserSession::Observer {
   /// Serves until `stop_fd` becomes readable.
   void run(int stop_fd);
 
-  /// One round: waits up to `timeout_ms` for events and handles them. False when there is more to
-  /// do at once. Part of run(); tests call it to stay on one thread.
-  bool run_once(int timeout_ms);
+  /// One round: waits for events, `until` then at most, and handles them. False when there is more
+  /// to do at once. Part of run(); tests call it to stay on one thread.
+  bool run_once(std::optional<PaceClock::time_point> until);
 
  private:
   explicit Device(EventLoop loop, const std::filesystem::path& guest_connect_base)

@@ -8,6 +8,7 @@ namespace kata::vsock {
 namespace {
 
 constexpr int kBatch = 64;
+constexpr std::chrono::nanoseconds::rep kSecond = 1'000'000'000;
 
 }  // namespace
 
@@ -35,10 +36,16 @@ Status EventLoop::modify(int fd, uint32_t events, EventToken token) {
 
 void EventLoop::remove(int fd) { ::epoll_ctl(fd_.get(), EPOLL_CTL_DEL, fd, nullptr); }
 
-std::span<const Event> EventLoop::wait(int timeout_ms) {
+std::span<const Event> EventLoop::wait(std::optional<std::chrono::steady_clock::time_point> until) {
+  timespec timeout{};
+  if (until) {
+    const auto left = *until - std::chrono::steady_clock::now();
+    // A batch of the transmit queue is over before a millisecond is.
+    if (left.count() > 0) timeout = {left.count() / kSecond, left.count() % kSecond};
+  }
   epoll_event raw[kBatch];
   events_.clear();
-  const int count = ::epoll_wait(fd_.get(), raw, kBatch, timeout_ms);
+  const int count = ::epoll_pwait2(fd_.get(), raw, kBatch, until ? &timeout : nullptr, nullptr);
   // The only failure of a valid set is EINTR: the caller looks around and waits again.
   for (int i = 0; i < count; ++i) {
     const auto kind = static_cast<EventToken::Kind>(raw[i].data.u64 >> 32);

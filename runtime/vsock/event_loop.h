@@ -1,7 +1,9 @@
 // The device thread's epoll set.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -43,8 +45,9 @@ class EventLoop {
   Status modify(int fd, uint32_t events, EventToken token);
   void remove(int fd);
 
-  /// Waits up to `timeout_ms` (-1: for ever) and returns what happened, good until the next call.
-  std::span<const Event> wait(int timeout_ms);
+  /// Waits until something happens, `until` then at most, and returns what happened, good until the
+  /// next call.
+  std::span<const Event> wait(std::optional<std::chrono::steady_clock::time_point> until);
 
  private:
   explicit EventLoop(UniqueFd fd) : fd_(std::move(fd)) {}

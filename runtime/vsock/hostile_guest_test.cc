@@ -200,17 +200,17 @@ TEST_CASE("vsock hostile: violations within a stream reset that stream only") {
     SECTION("a response to nothing") { guest.send(VsockOp::kResponse, 2, kPort); }
     SECTION("an unknown operation") { guest.send(VsockOp{9}, 2, kPort); }
     SECTION("more than our buffer at once") {
-      // Larger than any credit: one buffer used many times over.
+      // Larger than any credit.
       std::vector<RawDescriptor> parts;
-      const VsockHeader header = guest.make_header(VsockOp::kRw, 2, kPort, 300000);
+      const VsockHeader header = guest.make_header(VsockOp::kRw, 2, kPort, 1100000);
       std::memcpy(guest.memory(0x900000), &header, sizeof(header));
       guest.put_descriptor(0xa00000, 0, {0x900000, 44, kNext, 1});
-      guest.put_descriptor(0xa00000, 1, {0x900000, 300000, 0, 0});
+      guest.put_descriptor(0xa00000, 1, {0xb00000, 1100000, 0, 0});
       offer_one(guest, kTransmitQueue, {0xa00000, 32, kIndirect, 0});
     }
     SECTION("more than our buffer by and by") {
       const std::string data(60000, 'x');
-      // Nobody reads `bad`; its socket takes some, the device 256 KiB.
+      // Nobody reads `bad`; its socket takes some, the device 1 MiB.
       std::optional<Packet> packet;
       do {
         guest.send(VsockOp::kRw, 2, kPort, data);

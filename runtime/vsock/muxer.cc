@@ -13,11 +13,13 @@ namespace {
 
 constexpr uint32_t kLastHostPort = (1U << 31) - 1;
 
-/// Credit of a connection, in bytes. Late ones get less, so that a guest that opens all it can and
-/// finds no reader makes us hold 62 MiB at most.
-constexpr uint32_t kBufferBytes = 256 * 1024;
-constexpr uint32_t kCrowdedBufferBytes = 48 * 1024;
-constexpr size_t kCrowd = 64;
+/// Credit of a connection, in bytes: enough that a fast stream seldom waits for more. Late ones get
+/// less, so that a guest that opens all it can and finds no reader makes us hold 58 MiB at most.
+uint32_t buffer_bytes(size_t connections) {
+  constexpr uint32_t kKib = 1024;
+  if (connections < 16) return 1024 * kKib;
+  return connections < 64 ? 256 * kKib : 32 * kKib;
+}
 
 constexpr uint32_t kConnectionEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
@@ -38,18 +40,31 @@ Result<bool> Muxer::service() {
   bool more = false;
   if (Virtqueue* queue = session_->queue(kTransmitQueue)) {
     KATA_TRY(more, take_packets(*queue));
-    publish(*queue, kTransmitQueue);
+    publish_taken(*queue);
+  } else {
+    look_.clear();
   }
   if (Virtqueue* queue = session_->queue(kReceiveQueue)) {
     KATA_TRY(const bool more_to_offer, offer_packets(*queue));
-    publish(*queue, kReceiveQueue);
+    publish_offered(*queue);
     more |= more_to_offer;
   }
   return more;
 }
 
-void Muxer::publish(Virtqueue& queue, uint32_t index) {
-  if (queue.publish()) session_->interrupt(index);
+void Muxer::publish_taken(Virtqueue& queue) {
+  const size_t buffers = queue.unpublished();
+  taken_interrupt_.published(buffers, queue.publish());
+  if (taken_interrupt_.is_due()) send_taken_interrupt();
+}
+
+void Muxer::send_taken_interrupt() {
+  if (session_ != nullptr && taken_interrupt_.due()) session_->interrupt(kTransmitQueue);
+  taken_interrupt_.clear();
+}
+
+void Muxer::publish_offered(Virtqueue& queue) {
+  if (queue.publish()) session_->interrupt(kReceiveQueue);
 }
 
 // ---- guest to host ----
@@ -61,10 +76,11 @@ Result<bool> Muxer::take_packets(Virtqueue& queue) {
     if (resets_.size() >= kMaxResets) return false;
     KATA_TRY(bool popped, queue.pop(packet_chain_));
     if (!popped) {
-      if (!queue.enable_kicks()) return false;
+      if (!look_.wants_kick() || !queue.enable_kicks()) return false;
       queue.disable_kicks();
       continue;
     }
+    look_.took(packet_chain_.size);
     KATA_CHECK(take_packet(packet_chain_));
     queue.push(packet_chain_.head, 0);
   }
@@ -138,7 +154,7 @@ Result<bool> Muxer::offer_packets(Virtqueue& queue) {
     if (!room) return false;
     ready_.splice(ready_.end(), ready_, entry.turn);
     update_turn(entry);
-    publish(queue, kReceiveQueue);
+    publish_offered(queue);
   }
   return false;
 }
@@ -256,8 +272,8 @@ Muxer::Entry* Muxer::add(ConnectionKey key, Origin origin, UniqueFd socket) {
                                 ? loop_.modify(socket.get(), kConnectionEvents, token)
                                 : loop_.add(socket.get(), kConnectionEvents, token);
   if (!registered) return nullptr;
-  const uint32_t buffer = connections_.size() < kCrowd ? kBufferBytes : kCrowdedBufferBytes;
-  Entry entry{std::make_unique<Connection>(id, key, origin, std::move(socket), guest_cid_, buffer),
+  Entry entry{std::make_unique<Connection>(id, key, origin, std::move(socket), guest_cid_,
+                                           buffer_bytes(connections_.size())),
               ready_.end()};
   ids_.emplace(key, id);
   return &connections_.emplace(id, std::move(entry)).first->second;

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <list>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "common/error/error.h"
 #include "runtime/vsock/connection.h"
 #include "runtime/vsock/event_loop.h"
+#include "runtime/vsock/pacing.h"
 #include "runtime/vsock/vhost_user_session.h"
 
 namespace kata::vsock {
@@ -50,6 +52,12 @@ class Muxer {
   /// Moves what can be moved now. True when there is more to do, so that the caller should only
   /// look for events and come back. An error means that the driver broke the rules of its queues.
   Result<bool> service();
+  /// Then service() has to be called even if nothing happens.
+  std::optional<PaceClock::time_point> next_service() const {
+    return earlier(taken_interrupt_.due(), look_.next());
+  }
+  /// The transmit queue is about to stop: the guest gets the interrupt that it may still want.
+  void send_taken_interrupt();
 
  private:
   struct KeyHash {
@@ -86,7 +94,8 @@ class Muxer {
   void end(Entry& entry, bool tell_guest, bool deliver);
   void erase(Entry& entry);
   void update_turn(Entry& entry);
-  void publish(Virtqueue& queue, uint32_t index);
+  void publish_taken(Virtqueue& queue);
+  void publish_offered(Virtqueue& queue);
 
   EventLoop& loop_;
   const std::filesystem::path guest_connect_base_;
@@ -99,6 +108,8 @@ class Muxer {
   std::list<Entry*> ready_;
   /// Resets that belong to no connection (any more).
   std::deque<VsockHeader> resets_;
+  DelayedInterrupt taken_interrupt_;
+  QueueLook look_;
   uint32_t next_id_ = 0;
   uint32_t next_host_port_ = kFirstHostPort;
 

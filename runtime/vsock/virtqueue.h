@@ -67,6 +67,8 @@ class Virtqueue {
   void unpop(uint16_t count) { next_available_ -= count; }
   /// Returns a popped buffer with `written` bytes in it. The driver sees it after publish().
   void push(uint16_t head, uint32_t written);
+  /// How many pushed buffers the driver does not see yet.
+  uint16_t unpublished() const { return next_used_ - published_used_; }
   /// Shows all pushed buffers to the driver; true when it wants an interrupt for them.
   bool publish();
 

@@ -75,7 +75,7 @@ def make_build(progress):
         project.configure(stage)
     with progress.stage("build") as stage:
         project.compile_targets(stage, *map(project.target, (project.SHIM, project.AGENT,
-                                                             Build.FLOOR_INIT)))
+                                                             *Build.FLOORS)))
     with progress.stage("guest image") as stage:
         project.build_guest_image(stage)
     return Build(project.BUILD)

@@ -4,9 +4,8 @@ from pathlib import Path
 
 
 class Build:
-    FLOOR_INIT = "floor-init"
-    # Both optional: see docs/benchmarks.md.
-    VSOCK_FLOOR, VSOCK_FLOOR_INIT = "vsock-floor", "vsock-floor-init"
+    FLOOR_INIT, VSOCK_FLOOR, VSOCK_FLOOR_INIT = "floor-init", "vsock-floor", "vsock-floor-init"
+    FLOORS = (FLOOR_INIT, VSOCK_FLOOR, VSOCK_FLOOR_INIT)
 
     def __init__(self, directory):
         self.directory = Path(directory).resolve()
@@ -19,5 +18,5 @@ class Build:
 
     def missing(self):
         needed = (self.shim_directory / "containerd-shim-kata-v2", self.kernel, self.initrd,
-                  self.floor_init)
+                  self.floor_init, self.vsock_floor, self.vsock_floor_init)
         return [path for path in needed if not path.exists()]

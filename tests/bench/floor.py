@@ -4,7 +4,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from guest_image import cpio
+from guest_image import cpio, image, kernel, kernel_package
 
 LINE = b"PID 1"
 TIMEOUT_S = 120
@@ -28,6 +28,20 @@ def write_initramfs(path, init):
     archive.add_file("/init", init.read_bytes(), 0o755)
     path.write_bytes(archive.to_bytes())
     return path
+
+
+def write_initramfs_with_modules(path, init):
+    """With those that the agent loads, for an init that needs vsock."""
+    path.write_bytes(image.assemble(init, kernel.prepare(kernel_package.current())))
+    return path
+
+
+def qemu_argv(processes):
+    """Of the pod's memory.Usages, the command line of its QEMU."""
+    for usage in processes:
+        if usage.program.startswith("qemu-system"):
+            return usage.argv
+    raise FloorError("our runtime's pod has no QEMU whose command line the floor could use")
 
 
 def command_line(runtime_argv, initramfs):

@@ -21,8 +21,11 @@ def test_exec_figures():
 
 
 def test_stdio_figures_are_rates():
-    figures = stdio_report.StdioFigures(256, 0, {"runc": [500.0], "kata": [1000.0]})
-    assert figures.to_json()["ratio_to_runc"] == {"stdout": 0.5, "runc stdout": 1.0}
-    assert [result["mib_per_s"] for result in figures.results()] == [256.0, 512.0]
-    assert ["stdout", "256", "1000", "1000", "1", "0.50"] in [
+    figures = stdio_report.StdioFigures(256, 0, {"runc": [500.0], "kata": [1000.0],
+                                                  "floor": [800.0]})
+    written = figures.to_json()
+    assert written["ratio_to_vsock"] == {"vsock": 1.0, "stdout": 0.8, "runc stdout": 1.6}
+    assert written["ratio_to_runc"] == {"vsock": 0.625, "stdout": 0.5, "runc stdout": 1.0}
+    assert [result["mib_per_s"] for result in figures.results()] == [320.0, 256.0, 512.0]
+    assert ["stdout", "256", "1000", "1000", "1", "0.80", "0.50"] in [
         line.split() for line in figures.report().splitlines()]

@@ -26,7 +26,7 @@ def run(progress, build, runs, json_path):
             figures.memory = {"kata": containers.idle_processes(pods.KATA),
                               "runc": containers.idle_processes(pods.RUNC)}
         figures.floor_argv = floor.command_line(
-            _qemu(figures.memory["kata"]).argv,
+            floor.qemu_argv(figures.memory["kata"]),
             floor.write_initramfs(pods.DIRECTORY / "floor.img", build.floor_init))
         with progress.stage("runs", FAILURES) as stage:
             began = _measure(stage, containers, figures, runs)
@@ -35,13 +35,6 @@ def run(progress, build, runs, json_path):
     print(figures.report())
     if json_path:
         json_path.write_text(json.dumps(figures.to_json(), indent=2) + "\n")
-
-
-def _qemu(processes):
-    for usage in processes:
-        if usage.program.startswith("qemu-system"):
-            return usage
-    raise floor.FloorError("our runtime's pod has no QEMU whose command line the floor could use")
 
 
 def _measure(stage, containers, figures, runs):

@@ -1,6 +1,5 @@
 """`tools/bench stdio`: how fast the bytes of a container's stdout reach a reader of `ctr run`, with our
-runtime and with runc, interleaved; beside a bare vsock connection into a guest where the build has
-the means for it (docs/benchmarks.md)."""
+runtime and with runc, beside a bare vsock connection from a guest; interleaved."""
 
 import contextlib
 import json
@@ -9,7 +8,9 @@ import subprocess
 import tempfile
 import time
 
+import floor
 import pods
+from guest_image import GuestImageError
 from private_containerd import ContainerdError
 from stdio_report import StdioFigures
 
@@ -21,7 +22,7 @@ class Incomplete(Exception):
     """Not every byte has arrived."""
 
 
-FAILURES = (ContainerdError, subprocess.SubprocessError, Incomplete)
+FAILURES = (ContainerdError, GuestImageError, floor.FloorError, subprocess.SubprocessError, Incomplete)
 
 
 def run(progress, build, runs, mib, json_path):
@@ -29,22 +30,28 @@ def run(progress, build, runs, mib, json_path):
     with contextlib.ExitStack() as stack:
         with progress.stage("containerd", FAILURES):
             containers = stack.enter_context(contextlib.closing(pods.Pods(build)))
+        with progress.stage("floor", FAILURES):
+            sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="kata-bench-"))
+            floor_argv = [build.vsock_floor, sockets, str(mib), *_floor_vm(build, containers)]
         with progress.stage("runs", FAILURES) as stage:
-            _measure(stage, build, containers, figures, runs)
+            _measure(stage, floor_argv, containers, figures, runs)
     progress.finish()
     print(figures.report())
     if json_path:
         json_path.write_text(json.dumps(figures.to_json(), indent=2) + "\n")
 
 
-def _measure(stage, build, containers, figures, runs):
+def _floor_vm(build, containers):
+    qemu = floor.qemu_argv(containers.idle_processes(pods.KATA))
+    return floor.command_line(qemu, floor.write_initramfs_with_modules(
+        pods.DIRECTORY / "vsock-floor.img", build.vsock_floor_init))
+
+
+def _measure(stage, floor_argv, containers, figures, runs):
     """The first round warms the caches and does not count."""
     for number in range(runs + 1):
         stage.show(f"{number} of {runs}" if number else "warming up")
-        took = {}
-        if build.vsock_floor.exists():
-            took["floor"] = _time([build.vsock_floor, build.kernel, build.vsock_floor_init,
-                                   str(figures.mib)], figures.mib)
+        took = {"floor": _time(floor_argv, figures.mib)}
         for kind, runtime in (("kata", pods.KATA), ("runc", pods.RUNC)):
             took[kind] = _time(containers.run_argv(
                 runtime, f"kata-bench-stdio-{kind}-{number}", "dd", "if=/dev/zero", "bs=1M",

@@ -135,14 +135,14 @@ class World {
         guest_->kick(step.a & 1);
         break;
     }
-    for (int rounds = 0; rounds < 2 + step.a / 64; ++rounds) device_->run_once(0);
+    for (int rounds = 0; rounds < 2 + step.a / 64; ++rounds) device_->run_once(PaceClock::now());
   }
 
  private:
   // Nothing here waits for the device, which runs on this thread.
   void begin_session(bool complete) {
     guest_.reset();
-    device_->run_once(0);
+    device_->run_once(PaceClock::now());
     guest_ = std::make_unique<TestGuest>(sockets_.front_end);
     if (!complete) return;
     guest_->send_value(VhostUserRequest::kSetProtocolFeatures,
@@ -154,7 +154,7 @@ class World {
       guest_->enable_ring(ring);
     }
     guest_->post_receive_buffers();
-    for (int rounds = 0; rounds < 3; ++rounds) device_->run_once(0);
+    for (int rounds = 0; rounds < 3; ++rounds) device_->run_once(PaceClock::now());
   }
 
   // Mostly inside memory, near its end and its inner boundary; sometimes anywhere.
