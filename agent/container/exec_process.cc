@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "common/oci/parse.h"
+
 namespace kata::container {
 namespace {
 
@@ -31,6 +33,7 @@ json to_json(const std::vector<oci::Rlimit>& limits) {
 }  // namespace
 
 Result<std::string> complete_exec_process(std::string_view process_json, const oci::Process& init) {
+  KATA_CHECK(oci::check_bounds(process_json, "process"));
   try {
     json process = json::parse(process_json);
     if (!has(process, "capabilities") && init.capabilities) {

@@ -83,13 +83,18 @@ static bool nested_too_deep(std::string_view json) {
   return false;
 }
 
+Status check_bounds(std::string_view json, std::string_view what) {
+  if (json.size() > kMaxSpecBytes)
+    return fail(Code::kInvalidArgument, "{}: {} bytes, more than the limit of {}", what,
+                json.size(), kMaxSpecBytes);
+  if (nested_too_deep(json))
+    return fail(Code::kInvalidArgument, "{}: nested deeper than {}", what, kMaxSpecNesting);
+  return {};
+}
+
 template <typename T>
 static Result<T> parse_document(std::string_view text, std::string_view what) {
-  if (text.size() > kMaxSpecBytes)
-    return fail(Code::kInvalidArgument, "{}: {} bytes, more than the limit of {}", what,
-                text.size(), kMaxSpecBytes);
-  if (nested_too_deep(text))
-    return fail(Code::kInvalidArgument, "{}: nested deeper than {}", what, kMaxSpecNesting);
+  KATA_CHECK(check_bounds(text, what));
   // The library's exceptions end here; only json::parse with exceptions tells where it failed.
   try {
     auto document = nlohmann::json::parse(text);

@@ -13,6 +13,10 @@ namespace kata::oci {
 inline constexpr size_t kMaxSpecBytes = 8 * 1024 * 1024;
 inline constexpr int kMaxSpecNesting = 32;
 
+/// Refuses a text that is larger or nested deeper than that, InvalidArgument: JSON libraries follow
+/// the nesting on their stack. What has passed can be handed to one.
+Status check_bounds(std::string_view json, std::string_view what);
+
 /// Parses and checks one config.json. Every failure is InvalidArgument and names the place, as
 /// `process.rlimits[2].type: unknown value "RLIMIT_FOO"`. Keys that the specification does not know
 /// are ignored, as it demands; null is the same as absent. No exception escapes.

@@ -36,8 +36,9 @@ auto handler_of(TaskService* service,
 }  // namespace
 
 void TaskService::add_to(ttrpc::Server& server, const std::string& service_name) {
-  auto add = [&](const char* name, auto method) {
-    server.add_method(service_name, name, handler_of(this, method));
+  auto add = [&](const char* name, auto method,
+                 ttrpc::Duration duration = ttrpc::Duration::kBounded) {
+    server.add_method(service_name, name, handler_of(this, method), duration);
   };
   add("State", &TaskService::state);
   add("Create", &TaskService::create);
@@ -46,7 +47,7 @@ void TaskService::add_to(ttrpc::Server& server, const std::string& service_name)
   add("Pids", &TaskService::pids);
   add("Kill", &TaskService::kill);
   add("CloseIO", &TaskService::close_io);
-  add("Wait", &TaskService::wait);
+  add("Wait", &TaskService::wait, ttrpc::Duration::kOpenEnded);
   add("Connect", &TaskService::connect);
   add("Shutdown", &TaskService::shutdown);
   add("Exec", &TaskService::exec);

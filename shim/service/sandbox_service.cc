@@ -47,15 +47,16 @@ SandboxService::SandboxService(asio::any_io_executor executor, std::string id, P
 
 template <typename Request, typename Response>
 void SandboxService::add_method(ttrpc::Server& server, const char* name,
-                                Async<Response> (SandboxService::*method)(Request)) {
-  server.add_method(kSandboxService, name,
-                    [this, method](std::string payload) -> Async<std::string> {
-                      Request request;
-                      if (!request.ParseFromString(payload))
-                        co_return fail(Code::kInvalidArgument, "the request cannot be decoded");
-                      KATA_CO_TRY(Response response, co_await (this->*method)(std::move(request)));
-                      co_return response.SerializeAsString();
-                    });
+                                Async<Response> (SandboxService::*method)(Request),
+                                ttrpc::Duration duration) {
+  auto handler = [this, method](std::string payload) -> Async<std::string> {
+    Request request;
+    if (!request.ParseFromString(payload))
+      co_return fail(Code::kInvalidArgument, "the request cannot be decoded");
+    KATA_CO_TRY(Response response, co_await (this->*method)(std::move(request)));
+    co_return response.SerializeAsString();
+  };
+  server.add_method(kSandboxService, name, ttrpc::Handler(handler), duration);
 }
 
 void SandboxService::add_to(ttrpc::Server& server) {
@@ -63,7 +64,7 @@ void SandboxService::add_to(ttrpc::Server& server) {
   add_method(server, "StartSandbox", &SandboxService::start);
   add_method(server, "Platform", &SandboxService::platform);
   add_method(server, "StopSandbox", &SandboxService::stop);
-  add_method(server, "WaitSandbox", &SandboxService::wait);
+  add_method(server, "WaitSandbox", &SandboxService::wait, ttrpc::Duration::kOpenEnded);
   add_method(server, "SandboxStatus", &SandboxService::status);
   add_method(server, "PingSandbox", &SandboxService::ping);
   add_method(server, "ShutdownSandbox", &SandboxService::shutdown);

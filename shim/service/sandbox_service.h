@@ -99,7 +99,8 @@ class SandboxService {
 
   template <typename Request, typename Response>
   void add_method(ttrpc::Server& server, const char* name,
-                  Async<Response> (SandboxService::*method)(Request));
+                  Async<Response> (SandboxService::*method)(Request),
+                  ttrpc::Duration duration = ttrpc::Duration::kBounded);
   Status check_id(const std::string& id) const;
   Status check_created(const std::string& id) const;
   Status check_ready(const std::string& id) const;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/base/id.h"
+#include "common/oci/parse.h"
 #include "containerd/task_events.pb.h"
 #include "shim/service/task_service.h"
 
@@ -15,6 +16,7 @@ constexpr uint32_t kMaxTerminalSize = 65535;
 
 /// The spec of an exec. Whether it has a terminal is the request's to say.
 Result<std::string> process_spec(const api::ExecProcessRequest& request) {
+  KATA_CHECK(oci::check_bounds(request.spec().value(), "the exec's spec"));
   auto spec = nlohmann::json::parse(request.spec().value(), nullptr, /*allow_exceptions=*/false);
   if (!spec.is_object())
     return fail(Code::kInvalidArgument, "the exec's spec ({}) is no JSON object",

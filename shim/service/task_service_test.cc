@@ -446,8 +446,12 @@ TEST_CASE_METHOD(ServiceFixture, "execs that cannot be") {
   REQUIRE(create("c1"));
   CHECK(exec("c1", "../e1").error().code() == Code::kInvalidArgument);
   auto request = of_exec<api::ExecProcessRequest>("c1", "e1");
-  request.mutable_spec()->set_value("no json");
-  CHECK(call("Exec", request).error().code() == Code::kInvalidArgument);
+  const std::string too_deep =
+      R"({"a":)" + std::string(100'000, '[') + std::string(100'000, ']') + "}";
+  for (const std::string& wrong : {std::string("no json"), too_deep}) {
+    request.mutable_spec()->set_value(wrong);
+    CHECK(call("Exec", request).error().code() == Code::kInvalidArgument);
+  }
   REQUIRE(exec("c1", "e1"));
   sandbox.start_error.emplace(Code::kNotFound, "exec: \"x\": no such file");
   CHECK(call("Start", of_exec<api::StartRequest>("c1", "e1")).error().code() == Code::kNotFound);

@@ -48,6 +48,7 @@ struct Connection::Call {
   uint32_t stream_id;
   asio::steady_timer deadline;
   sys::Event gone;  // its caller
+  bool is_bounded = true;
   bool answered = false;
 };
 
@@ -80,7 +81,7 @@ asio::awaitable<void> Connection::run() {
 
 asio::awaitable<void> Connection::wait_for_room() {
   co_await channel_->queue_below(limits_.queued_reply_bytes);
-  while (running_.size() >= limits_.running_requests && channel_->is_open()) {
+  while (bounded_running_ >= limits_.running_requests && channel_->is_open()) {
     boost::system::error_code cancelled;
     co_await finished_.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
   }
@@ -131,7 +132,7 @@ void Connection::take_request(const Frame& frame) {
   start(id, method->second, std::move(*request.mutable_payload()), request.timeout_nano());
 }
 
-void Connection::start(uint32_t stream_id, const CallHandler& handler, std::string payload,
+void Connection::start(uint32_t stream_id, const Method& method, std::string payload,
                        int64_t timeout_nanoseconds) {
   auto self = shared_from_this();
   auto call = std::make_shared<Call>(executor_, stream_id);
@@ -146,10 +147,12 @@ void Connection::start(uint32_t stream_id, const CallHandler& handler, std::stri
     });
   }
   running_.insert(call);
+  call->is_bounded = method.duration == Duration::kBounded;
+  if (call->is_bounded) ++bounded_running_;
   ++activity_->running_requests;
   activity_->tell();
-  // The handler lives in methods_, which `self` keeps.
-  asio::co_spawn(executor_, invoke(handler, std::move(payload), Caller(call->gone)),
+  // The method lives in methods_, which `self` keeps.
+  asio::co_spawn(executor_, invoke(method.handler, std::move(payload), Caller(call->gone)),
                  [self, call](std::exception_ptr exception, Result<std::string> result) {
                    self->finish(call, outcome_of(exception, std::move(result)));
                  });
@@ -157,6 +160,7 @@ void Connection::start(uint32_t stream_id, const CallHandler& handler, std::stri
 
 void Connection::finish(const std::shared_ptr<Call>& call, Result<std::string> outcome) {
   running_.erase(call);
+  if (call->is_bounded) --bounded_running_;
   finished_.cancel();
   answer(*call, std::move(outcome));
   --activity_->running_requests;

@@ -17,8 +17,13 @@
 
 namespace kata::ttrpc {
 
+struct Method {
+  CallHandler handler;
+  Duration duration = Duration::kBounded;
+};
+
 /// Service, then method.
-using Methods = std::map<std::string, std::map<std::string, CallHandler, std::less<>>, std::less<>>;
+using Methods = std::map<std::string, std::map<std::string, Method, std::less<>>, std::less<>>;
 
 /// What goes on in a server; shared with connections that outlive it.
 struct Activity {
@@ -50,7 +55,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<void> wait_for_room();
   void take(Frame frame);
   void take_request(const Frame& frame);
-  void start(uint32_t stream_id, const CallHandler& handler, std::string payload,
+  void start(uint32_t stream_id, const Method& method, std::string payload,
              int64_t timeout_nanoseconds);
   void finish(const std::shared_ptr<Call>& call, Result<std::string> outcome);
   void answer(Call& call, Result<std::string> outcome);
@@ -63,6 +68,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::any_io_executor executor_;
   uint32_t last_stream_id_ = 0;
   std::set<std::shared_ptr<Call>> running_;
+  size_t bounded_running_ = 0;
   asio::steady_timer finished_;  // cancelled whenever running_ shrinks
   sys::Event ended_;
 };

@@ -59,15 +59,18 @@ Server::~Server() {
   for (const auto& connection : state_->connections) connection->close();
 }
 
-void Server::add_method(std::string service, std::string method, Handler handler) {
+void Server::add_method(std::string service, std::string method, Handler handler,
+                        Duration duration) {
   add_method(std::move(service), std::move(method),
              CallHandler([handler = std::move(handler)](std::string payload, Caller) {
                return handler(std::move(payload));
-             }));
+             }),
+             duration);
 }
 
-void Server::add_method(std::string service, std::string method, CallHandler handler) {
-  (*state_->methods)[std::move(service)][std::move(method)] = std::move(handler);
+void Server::add_method(std::string service, std::string method, CallHandler handler,
+                        Duration duration) {
+  (*state_->methods)[std::move(service)][std::move(method)] = {std::move(handler), duration};
 }
 
 size_t Server::connections() const { return state_->connections.size(); }

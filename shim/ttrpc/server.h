@@ -55,6 +55,10 @@ class Caller {
 /// A Handler that wants to know whether its answer is still waited for.
 using CallHandler = std::function<Async<std::string>(std::string payload, Caller caller)>;
 
+/// Whether a method's calls count for ServerLimits::running_requests. ttrpc does not tell that a
+/// client has given a call up: one that waits for an end far away would keep its place until then.
+enum class Duration { kBounded, kOpenEnded };
+
 struct ServerLimits {
   /// Requests of one connection that are being handled; further ones wait in the socket.
   size_t running_requests = 1024;
@@ -70,8 +74,10 @@ class Server {
   ~Server();
 
   /// Before serve(). A name that is taken is replaced.
-  void add_method(std::string service, std::string method, Handler handler);
-  void add_method(std::string service, std::string method, CallHandler handler);
+  void add_method(std::string service, std::string method, Handler handler,
+                  Duration duration = Duration::kBounded);
+  void add_method(std::string service, std::string method, CallHandler handler,
+                  Duration duration = Duration::kBounded);
 
   size_t connections() const;
   /// Requests that are being handled, of connections that have ended too.

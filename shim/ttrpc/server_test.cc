@@ -35,6 +35,14 @@ struct ServerFixture {
       ++finished;
       co_return "released";
     });
+    server.add_method(
+        "svc", "WaitForLong",
+        [this](std::string) -> Async<std::string> {
+          ++waiting;
+          co_await released.wait();
+          co_return "released";
+        },
+        Duration::kOpenEnded);
     server.add_method("svc", "Release", [this](std::string) -> Async<std::string> {
       released.set();
       co_return "";
