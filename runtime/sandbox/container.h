@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "common/sys/event.h"
 #include "common/sys/promise.h"
 #include "runtime/agent_client/agent.h"
 #include "runtime/sandbox/sandbox.h"
@@ -65,6 +66,8 @@ struct Container {
   /// The agent knows the container: it must be deleted there.
   bool in_guest = false;
   bool paused = false;
+  /// While a pause or a resume is under way: set when it is done.
+  std::optional<sys::Event> pausing;
 };
 
 }  // namespace kata::sandbox

@@ -117,6 +117,17 @@ TEST_CASE_METHOD(RunningPod, "a size asked for before the start is the terminal'
   CHECK(script.calls == Events{"resize e 80x25", "resize e 100x30", "resize  10x5"});
 }
 
+TEST_CASE_METHOD(RunningPod, "a resume waits for the pause that is under way") {
+  std::optional<Status> paused;
+  asio::co_spawn(loop, sandbox->pause("c"),
+                 [&paused](std::exception_ptr, Status result) { paused = result; });
+  CHECK(run(sandbox->resume("c")));
+  REQUIRE(paused.has_value());
+  CHECK(paused->has_value());
+  CHECK(state("").status == ProcessStatus::kRunning);
+  CHECK(script.calls == Events{"pause c", "resume c"});
+}
+
 TEST_CASE_METHOD(RunningPod, "a paused container") {
   REQUIRE(run(sandbox->pause("c")));
   CHECK(state("").status == ProcessStatus::kPaused);

@@ -87,6 +87,8 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
 
   // kata_sandbox_resources.cc
   Status check_runs(const Container& container, std::string_view what) const;
+  Async<void> set_paused(std::string id, bool wanted);
+  Async<void> change_paused(ContainerPtr container, bool wanted);
   asio::awaitable<void> watch_oom(ProcessPtr init);
 
   asio::any_io_executor executor_;

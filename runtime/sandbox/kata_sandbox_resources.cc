@@ -22,27 +22,39 @@ Async<std::vector<ContainerProcess>> KataSandbox::pids(std::string id) {
   co_return processes;
 }
 
-Async<void> KataSandbox::pause(std::string id) {
+Async<void> KataSandbox::pause(std::string id) { return set_paused(std::move(id), true); }
+
+Async<void> KataSandbox::resume(std::string id) { return set_paused(std::move(id), false); }
+
+/// One at a time for a container: a pause is over when everything stands still, for which it would
+/// wait in vain if something let it go on meanwhile.
+Async<void> KataSandbox::set_paused(std::string id, bool wanted) {
   auto self = shared_from_this();
   KATA_CO_TRY(const ContainerPtr container, find(id));
-  KATA_CO_CHECK(check_runs(*container, "pause"));
-  if (container->paused)
-    co_return fail(Code::kFailedPrecondition, "cannot pause a paused container");
-  KATA_CO_TRY(auto vm, running_vm());
-  KATA_CO_CHECK(co_await vm->agent().pause_container(id));
-  container->paused = true;
-  co_return Status{};
+  while (container->pausing) {
+    const sys::Event done = *container->pausing;
+    co_await done.wait();
+  }
+  sys::Event done(executor_);
+  container->pausing = done;
+  Status changed = co_await change_paused(container, wanted);
+  container->pausing.reset();
+  done.set();
+  co_return changed;
 }
 
-Async<void> KataSandbox::resume(std::string id) {
-  auto self = shared_from_this();
-  KATA_CO_TRY(const ContainerPtr container, find(id));
-  KATA_CO_CHECK(check_runs(*container, "resume"));
-  if (!container->paused)
-    co_return fail(Code::kFailedPrecondition, "cannot resume a running process");
+Async<void> KataSandbox::change_paused(ContainerPtr container, bool wanted) {
+  KATA_CO_CHECK(check_runs(*container, wanted ? "pause" : "resume"));
+  if (container->paused == wanted)
+    co_return fail(Code::kFailedPrecondition, "cannot {}",
+                   wanted ? "pause a paused container" : "resume a running process");
   KATA_CO_TRY(auto vm, running_vm());
-  KATA_CO_CHECK(co_await vm->agent().resume_container(id));
-  container->paused = false;
+  if (wanted) {
+    KATA_CO_CHECK(co_await vm->agent().pause_container(container->id));
+  } else {
+    KATA_CO_CHECK(co_await vm->agent().resume_container(container->id));
+  }
+  container->paused = wanted;
   co_return Status{};
 }
 

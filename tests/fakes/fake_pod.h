@@ -256,6 +256,7 @@ class FakeAgent : public agent_client::Agent {
   }
   Async<void> pause_container(const std::string& id) override {
     script_.calls.push_back("pause " + id);
+    co_await asio::post(script_.executor, asio::use_awaitable);
     co_return Status{};
   }
   Async<void> resume_container(const std::string& id) override {
