@@ -18,6 +18,8 @@ constexpr uint64_t kMaxSetupUs = 3'600'000'000;
 
 /// A guest under TCG on a busy host answers within a second.
 constexpr std::chrono::seconds kPingLimit{10};
+/// The agent waits for nothing when it signals: a guest that takes this long hangs.
+constexpr std::chrono::seconds kSignalLimit{30};
 
 Error error_from(const grpc::Status& status) {
   return Error(code_from_wire(static_cast<int>(status.error_code())),
@@ -111,6 +113,7 @@ class GrpcAgent : public Agent {
     call->request.set_exec_id(exec_id);
     call->request.set_signal(signal);
     call->request.set_all(all);
+    call->context.set_deadline(std::chrono::system_clock::now() + kSignalLimit);
     co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::SignalProcess);
   }
 

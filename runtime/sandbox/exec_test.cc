@@ -117,6 +117,28 @@ TEST_CASE_METHOD(RunningPod, "a size asked for before the start is the terminal'
   CHECK(script.calls == Events{"resize e 80x25", "resize e 100x30", "resize  10x5"});
 }
 
+TEST_CASE_METHOD(RunningPod, "only SIGKILL of an init ends the VM of a guest that hangs") {
+  REQUIRE(exec("e"));
+  REQUIRE(run(sandbox->start("c", "e")).has_value());
+  script.guest_hangs = true;
+  CHECK(run(sandbox->kill("c", "", SIGTERM, false)).error().code() == Code::kDeadlineExceeded);
+  CHECK(run(sandbox->kill("c", "e", SIGKILL, false)).error().code() == Code::kDeadlineExceeded);
+  CHECK(events.empty());
+  CHECK(run(sandbox->kill("c", "", SIGKILL, false)));
+  CHECK(run(sandbox->wait("c", ""))->status == 137);
+  CHECK(events == Events{"exit e 137", "exit c 137"});
+  CHECK(run(sandbox->remove("c", "")).has_value());
+}
+
+TEST_CASE_METHOD(RunningPod, "a signal to all is to the container, not to an exec") {
+  REQUIRE(exec("e"));
+  REQUIRE(run(sandbox->start("c", "e")).has_value());
+  CHECK(run(sandbox->kill("c", "e", SIGKILL, true)));
+  CHECK(script.calls.empty());
+  CHECK(run(sandbox->kill("c", "", SIGKILL, true)));
+  CHECK(script.calls == Events{"signal all of c"});
+}
+
 TEST_CASE_METHOD(RunningPod, "a resume waits for the pause that is under way") {
   std::optional<Status> paused;
   asio::co_spawn(loop, sandbox->pause("c"),

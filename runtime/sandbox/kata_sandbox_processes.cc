@@ -1,4 +1,6 @@
 // The part of KataSandbox that is about single processes: a container's init and its execs.
+#include <csignal>
+
 #include "common/base/id.h"
 #include "common/log/log.h"
 #include "runtime/sandbox/kata_sandbox.h"
@@ -280,8 +282,15 @@ Async<void> KataSandbox::kill(std::string id, std::string exec_id, uint32_t sign
   if (!process->is_init() && process->guest_pid == 0)
     co_return fail(Code::kFailedPrecondition, "process not created");
   KATA_CO_TRY(auto vm, running_vm());
-  auto signalled = co_await vm->agent().signal(id, exec_id, signal, all);
+  const bool to_all = all && process->is_init();
+  auto signalled = co_await vm->agent().signal(id, exec_id, signal, to_all);
   if (signalled) co_return signalled;
+  // Nothing else would end a container whose guest hangs.
+  if (signalled.error().code() == Code::kDeadlineExceeded && signal == SIGKILL &&
+      process->is_init()) {
+    log::error("the guest does not answer a SIGKILL: its VM is ended", {{"container", id}});
+    co_return co_await vm->kill();
+  }
   const bool gone = co_await is_end_of_vm(vm, signalled.error());
   if (gone) co_return fail(Code::kNotFound, "process already finished");
   co_return signalled;

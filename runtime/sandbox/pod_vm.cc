@@ -263,6 +263,11 @@ asio::awaitable<Error> PodVm::with_console(Error error) {
                                             error.message(), fmt::join(lines, "\n")));
 }
 
+Async<void> PodVm::kill() {
+  auto self = shared_from_this();
+  co_return co_await vm_->stop();
+}
+
 Async<void> PodVm::stop() {
   auto self = shared_from_this();
   stopping_ = true;

@@ -34,6 +34,8 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   /// Set when QEMU has ended, with why.
   const sys::Promise<std::string>& gone() const { return gone_; }
 
+  /// Ends QEMU alone, as if it had ended by itself.
+  Async<void> kill();
   /// Ends QEMU and virtiofsd and removes the run directory. Safe to repeat.
   Async<void> stop();
 

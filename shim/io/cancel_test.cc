@@ -158,7 +158,7 @@ TEST_CASE("five hundred processes leave no descriptor") {
   CHECK(fds.left() == 0);
 }
 
-TEST_CASE("refusals name the stream and the cause, and open nothing") {
+TEST_CASE("refusals name the stream and the cause, and open nothing", "[process]") {
   FifoDir dir;
   testing::Sandbox sandbox;
   FdCheck fds;

@@ -1,21 +1,23 @@
 """Processes of the pod are killed: clients hear of it, containerd's cleanup finds all."""
 
+import os
+import signal
+
 import pytest
 
 from support import processes
 from support.wakeups import Wakeups
 
 EXIT_DEADLINE_S = 60
-# 2 s are meant, and reported by --junitxml; the rest is for a machine that does other things too.
+# 2 s are meant; the rest is for a machine that does other things too.
 VM_EXIT_DEADLINE_S = 10
 BOOT_DEADLINE_S = 120
 
 
-def test_qemu_killed(kata, events, leaks, record_property):
+def test_qemu_killed(kata, events, leaks):
     container = kata.start("sleep", "1000")
     killed_at = processes.kill(leaks.only("qemu-system"))
     ended = events.wait_for("/tasks/exit", container, EXIT_DEADLINE_S)
-    record_property("exit_event_s", round(ended.seen_at - killed_at, 3))
     assert ended.seen_at - killed_at < VM_EXIT_DEADLINE_S
     assert ended.payload["exit_status"] != 0
     assert [row[2] for row in kata.task_rows()] == ["STOPPED"]
@@ -28,6 +30,17 @@ def test_qemu_killed_under_an_attached_client(kata, leaks):
         processes.kill(leaks.only("qemu-system"))
         outcome = session.finish()
     assert outcome.status not in (0, None), outcome
+
+
+def test_guest_hangs(kata, events, leaks):
+    """SIGKILL ends the container all the same: the shim ends the VM that does not answer."""
+    container = kata.start("sleep", "1000")
+    os.kill(leaks.only("qemu-system").pid, signal.SIGSTOP)
+    killed = kata.ctr("tasks", "kill", "-s", "SIGKILL", container)
+    assert killed.status == 0, killed
+    ended = events.wait_for("/tasks/exit", container, EXIT_DEADLINE_S)
+    assert ended.payload["exit_status"] == 128 + signal.SIGKILL
+    kata.remove(container)
 
 
 def test_virtiofsd_killed(kata, leaks):
@@ -70,7 +83,9 @@ def test_shim_killed_during_boot(kata, leaks, stage):
     """The shim dies as soon as it, virtiofsd or QEMU has started."""
     with kata.session("sh", "-c", "echo up") as session:
         _wait_for_process(leaks, stage, session)
-        processes.kill(leaks.only("containerd-shim"))
+        # One or two: what containerd has started, and what that leaves to serve.
+        for shim in leaks.programs("containerd-shim"):
+            processes.kill(shim)
         outcome = session.finish()
     assert outcome.status == 1, outcome
     # What ctr was to remove after the run it left: its create failed.

@@ -56,6 +56,7 @@ struct Script {
   uint64_t oom_kills = 0;
   std::map<std::string, sys::Promise<Result<agent_client::ProcessExit>>> exits;
   std::set<std::string> ignores_sigterm;
+  bool guest_hangs = false;             // takes no signal any more
   std::set<std::string> ends_at_start;  // containers whose process ends as soon as it is started
   std::unique_ptr<sys::Promise<std::string>> vm_end;
   std::unique_ptr<sys::Promise<std::string>> share_end;
@@ -287,7 +288,9 @@ class FakeAgent : public agent_client::Agent {
     co_return Status{};
   }
   Async<void> signal(const std::string& id, const std::string& exec_id, uint32_t number,
-                     bool) override {
+                     bool all) override {
+    if (all) script_.calls.push_back("signal all of " + id);
+    if (script_.guest_hangs) co_return fail(Code::kDeadlineExceeded, "no answer");
     if (number == SIGTERM && script_.ignores_sigterm.contains(id)) co_return Status{};
     script_.end_process(exec_id.empty() ? id : exec_id, 128 + number);
     co_return Status{};
