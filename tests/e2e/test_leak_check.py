@@ -54,8 +54,10 @@ def test_mount_in_a_namespace_of_its_own(leaks, session_directory):
     """Nothing of it is seen in the host's mount table."""
     target = session_directory / "mounted"
     target.mkdir()
-    script = 'mount -t tmpfs none "$TARGET" && echo done && exec sleep 1000'
-    with subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stdout=subprocess.PIPE,
+    # No exec after the word: meanwhile /proc shows neither arguments nor environment.
+    script = 'mount -t tmpfs none "$TARGET" && echo done && read unused'
+    with subprocess.Popen(["unshare", "--mount", "sh", "-c", script], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE,
                           env={**os.environ, "TARGET": str(target)}) as process:
         process.stdout.readline()
         found = leaks.leftovers()
