@@ -67,8 +67,10 @@ def test_mount_in_a_namespace_of_its_own(leaks, session_directory):
 
 
 def test_waits_for_a_process_that_ends(leaks, session_directory):
-    argv = ["sh", "-c", "read unused", str(session_directory)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+    argv = ["sh", "-c", "echo up; read unused", str(session_directory)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        # In the midst of its execve /proc shows no arguments yet.
+        process.stdout.readline()
         assert leaks.wait_clean(0.1)
         process.stdin.close()
         assert leaks.wait_clean(10) == []
