@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end suite: one private containerd for the session, a client for each
 runtime, and the check that every test leaves the host as it was. See docs/testing.md."""
 
+import contextlib
 import functools
 import os
 import re
@@ -139,12 +140,25 @@ def session_config(session_directory, pytestconfig):
 
 
 @pytest.fixture(scope="session")
-def containerd(session_directory, session_config, image_archive, pytestconfig):
+def make_containerd(session_directory, session_config, image_archive, pytestconfig):
+    """`with make_containerd("name") as containerd:` one that knows our shim and has the image.
+    Options are PrivateContainerd's."""
     build = KataBuild(pytestconfig.getoption("--build").resolve())
-    with PrivateContainerd(session_directory / "c", path_prefix=build.shim_directory,
-                           conf_file=session_config.path,
-                           env={"KATA_MODULE_DIR": str(build.module_directory)}) as running:
-        running.import_image(image_archive, namespace=NAMESPACE)
+
+    @contextlib.contextmanager
+    def make(name, **options):
+        with PrivateContainerd(session_directory / name, path_prefix=build.shim_directory,
+                               conf_file=session_config.path,
+                               env={"KATA_MODULE_DIR": str(build.module_directory)},
+                               **options) as running:
+            running.import_image(image_archive, namespace=NAMESPACE)
+            yield running
+    return make
+
+
+@pytest.fixture(scope="session")
+def containerd(make_containerd):
+    with make_containerd("c") as running:
         yield running
 
 

@@ -6,10 +6,8 @@ import os
 import pytest
 
 import newer_containerd
-from private_containerd import PrivateContainerd
 from support.client import NAMESPACE
 from support.events import EventStream
-from support.kata import KataBuild
 from support.sandboxes import Sandboxes
 
 DEADLINE_S = 60
@@ -21,20 +19,14 @@ NEWEST = newer_containerd.SUITES[-1]
 
 
 @pytest.fixture(params=newer_containerd.SUITES)
-def newer(request, leak_check, session_directory, session_config, image_archive, pytestconfig):
-    build_directory = pytestconfig.getoption("--build").resolve()
-    programs = build_directory / "containerd"
+def newer(request, leak_check, make_containerd, pytestconfig):
+    programs = pytestconfig.getoption("--build").resolve() / "containerd"
     if not newer_containerd.available(programs, request.param):
         pytest.skip(f"no containerd of Debian {request.param} in {programs}: tools/test fetches it "
                     "where the archive can be reached")
-    build = KataBuild(build_directory)
     directory = newer_containerd.directory(programs, request.param)
-    with PrivateContainerd(session_directory / "n", path_prefix=build.shim_directory,
-                           conf_file=session_config.path,
-                           env={"KATA_MODULE_DIR": str(build.module_directory)},
-                           binary=str(directory / "containerd"),
-                           ctr_binary=str(directory / "ctr")) as running:
-        running.import_image(image_archive, namespace=NAMESPACE)
+    with make_containerd("n", binary=str(directory / "containerd"),
+                         ctr_binary=str(directory / "ctr")) as running:
         yield running
 
 

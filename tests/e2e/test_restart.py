@@ -7,11 +7,9 @@ import time
 
 import pytest
 
-from private_containerd import PrivateContainerd
 from support import processes
 from support.client import NAMESPACE
 from support.events import EventStream
-from support.kata import KataBuild
 from support.tasks import Tasks
 from support.wakeups import Wakeups
 
@@ -25,13 +23,9 @@ ENDS_BY_A_FILE = "until [ -e /gate/open ]; do sleep 0.05; done; touch /gate/done
 
 
 @pytest.fixture
-def own(leak_check, session_directory, session_config, image_archive, pytestconfig):
+def own(leak_check, make_containerd):
     """A containerd of the test's own: the session's has others that listen to it."""
-    build = KataBuild(pytestconfig.getoption("--build").resolve())
-    with PrivateContainerd(session_directory / "r", path_prefix=build.shim_directory,
-                           conf_file=session_config.path,
-                           env={"KATA_MODULE_DIR": str(build.module_directory)}) as running:
-        running.import_image(image_archive, namespace=NAMESPACE)
+    with make_containerd("r") as running:
         yield running
 
 

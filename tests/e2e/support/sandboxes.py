@@ -2,26 +2,20 @@
 
 from pathlib import Path
 
-import grpc
-
+from .grpc_service import GrpcService
 from .protos import compile_proto
 
 PROTO = Path(__file__).with_name("sandboxes.proto")
 SERVICE = "containerd.services.sandbox.v1.Controller"
-CALL_DEADLINE_S = 150
 
 
-class Sandboxes:
+class Sandboxes(GrpcService):
     """sandboxes.call("Start", "pod"): the answer, or grpc.RpcError. Sandboxes are of the shim's."""
 
     def __init__(self, address, namespace, directory):
         """directory: for the Python code that protoc makes of sandboxes.proto."""
+        super().__init__(address, namespace, SERVICE)
         self._messages = compile_proto(PROTO, directory)
-        self._channel = grpc.insecure_channel(f"unix:{address}")
-        self._metadata = [("containerd-namespace", namespace)]
-
-    def close(self):
-        self._channel.close()
 
     def create(self, sandbox_id, runtime):
         """Of a sandbox that ctr has stored."""
@@ -32,8 +26,5 @@ class Sandboxes:
         request = getattr(self._messages, f"Controller{method}Request",
                           self._messages.ControllerRequest)
         answer = getattr(self._messages, f"Controller{method}Response", self._messages.Answer)
-        stub = self._channel.unary_unary(f"/{SERVICE}/{method}",
-                                         request_serializer=request.SerializeToString,
-                                         response_deserializer=answer.FromString)
-        return stub(request(sandbox_id=sandbox_id, sandboxer="shim", **fields),
-                    timeout=CALL_DEADLINE_S, metadata=self._metadata)
+        return self.invoke(method, request(sandbox_id=sandbox_id, sandboxer="shim", **fields),
+                           answer)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import grpc
 
+from .grpc_service import CALL_DEADLINE_S, GrpcService
 from .protos import compile_proto
 
 PROTO = Path(__file__).with_name("tasks.proto")
 SERVICE = "containerd.services.tasks.v1.Tasks"
-CALL_DEADLINE_S = 150
 # A call that the state of its process or container does not allow: of runc's shim, and of ours, which
 # gives it the code that containerd's errdefs has for it.
 WRONG_STATE = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.FAILED_PRECONDITION)
@@ -27,24 +27,17 @@ METHODS = {
 }
 
 
-class Tasks:
+class Tasks(GrpcService):
     """tasks.call("Kill", container_id="c", signal=9): the answer, or grpc.RpcError."""
 
     def __init__(self, address, namespace, directory):
         """directory: for the Python code that protoc makes of tasks.proto."""
+        super().__init__(address, namespace, SERVICE)
         self.messages = compile_proto(PROTO, directory)
-        self._channel = grpc.insecure_channel(f"unix:{address}")
-        self._metadata = [("containerd-namespace", namespace)]
-
-    def close(self):
-        self._channel.close()
 
     def call(self, method, deadline_s=CALL_DEADLINE_S, **fields):
         request, answer = (getattr(self.messages, name) for name in METHODS[method])
-        stub = self._channel.unary_unary(f"/{SERVICE}/{method}",
-                                         request_serializer=request.SerializeToString,
-                                         response_deserializer=answer.FromString)
-        return stub(request(**fields), timeout=deadline_s, metadata=self._metadata)
+        return self.invoke(method, request(**fields), answer, deadline_s)
 
     def error(self, method, **fields):
         """(code, message) of a call that fails; None when it does not."""
