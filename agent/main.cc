@@ -19,6 +19,7 @@
 #include "agent/isolation/cgroup.h"
 #include "agent/isolation/rootfs.h"
 #include "agent/rpc/server.h"
+#include "agent/sandbox/announcement.h"
 #include "agent/sandbox/boot.h"
 #include "agent/sandbox/event_loop.h"
 #include "agent/sandbox/reaper.h"
@@ -153,14 +154,12 @@ Status run_guest() {
   agent.listeners = sandbox::make_vsock_listeners();
   KATA_TRY(agent.control, agent.listeners->listen(kAgentPort));
   // From here on the kernel accepts for us: what the host does next and the start of gRPC overlap.
-  if (auto ready = sandbox::send_ready_line(); !ready) {
-    log::warning("the host was not told that the agent is ready",
-                 {{"error", ready.error().message()}});
-  }
+  KATA_TRY(auto announcement, sandbox::Announcement::begin());
   const auto setup_time = std::chrono::steady_clock::now() - began;
   KATA_CHECK(boot_the_rest());
   KATA_CHECK(
       agent.start(Options(), std::chrono::duration_cast<std::chrono::microseconds>(setup_time)));
+  KATA_CHECK(announcement->follow(*agent.loop));
   agent.server->run();
   return fail(Code::kInternal, "the gRPC server has ended");
 }

@@ -32,6 +32,12 @@ void describe(const container::StdioPorts& ports, pid_t pid, pb::CreatedProcess&
 
 }  // namespace
 
+Result<pb::PrepareTemplateResponse> prepare_template(sandbox::Sandbox& sandbox,
+                                                     const pb::PrepareTemplateRequest&) {
+  KATA_CHECK(sandbox.prepare_template());
+  return pb::PrepareTemplateResponse();
+}
+
 Result<pb::CreateSandboxResponse> create_sandbox(sandbox::Sandbox& sandbox,
                                                  const pb::CreateSandboxRequest& request) {
   sandbox::SandboxRequest wanted;
@@ -41,6 +47,7 @@ Result<pb::CreateSandboxResponse> create_sandbox(sandbox::Sandbox& sandbox,
     wanted.shares.push_back({share.tag(), share.mount_point(), share.read_only()});
   }
   wanted.host_time_unix_ns = request.host_time_unix_ns();
+  wanted.entropy = request.entropy();
   KATA_TRY(auto info, sandbox.create(wanted));
   pb::CreateSandboxResponse response;
   response.set_agent_version(info.agent_version);

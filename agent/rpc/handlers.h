@@ -7,6 +7,8 @@
 namespace kata::rpc {
 
 // These wait for the kernel and run on worker threads.
+Result<pb::PrepareTemplateResponse> prepare_template(sandbox::Sandbox& sandbox,
+                                                     const pb::PrepareTemplateRequest& request);
 Result<pb::CreateSandboxResponse> create_sandbox(sandbox::Sandbox& sandbox,
                                                  const pb::CreateSandboxRequest& request);
 Result<pb::CreateContainerResponse> create_container(sandbox::Sandbox& sandbox,

@@ -107,6 +107,7 @@ class GrpcServer : public Server {
 
   /// Every method of the service: a call to one that is never requested would wait for ever.
   void serve_all() {
+    serve_blocking<pb::PrepareTemplateRequest>(&Service::RequestPrepareTemplate, prepare_template);
     serve_blocking<pb::CreateSandboxRequest>(&Service::RequestCreateSandbox, create_sandbox);
     serve_blocking<pb::CreateContainerRequest>(&Service::RequestCreateContainer, create_container);
     serve_blocking<pb::CreateExecRequest>(&Service::RequestCreateExec, create_exec);

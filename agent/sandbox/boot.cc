@@ -44,15 +44,6 @@ constexpr FileSystem kFileSystems[] = {
     {"cgroup2", isolation::kCgroupRoot, kPlain, "nsdelegate"},
 };
 
-Status write_text(const std::string& path, std::string_view text) {
-  UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!file) return fail_errno(fmt::format("open {}", path));
-  if (write(file.get(), text.data(), text.size()) < 0) {
-    return fail_errno(fmt::format("write \"{}\" to {}", text, path));
-  }
-  return {};
-}
-
 /// Not as 0, 1 or 2, which are free when the initramfs has no /dev/console for the kernel to open.
 Result<UniqueFd> open_above_streams(const char* path, int flags) {
   UniqueFd file(open(path, flags | O_CLOEXEC));
@@ -70,6 +61,15 @@ Status load_module(const std::string& path) {
 }
 
 }  // namespace
+
+Status write_text(const std::string& path, std::string_view text) {
+  UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file) return fail_errno(fmt::format("open {}", path));
+  if (write(file.get(), text.data(), text.size()) < 0) {
+    return fail_errno(fmt::format("write \"{}\" to {}", text, path));
+  }
+  return {};
+}
 
 Status mount_file_systems() {
   for (const FileSystem& entry : kFileSystems) {

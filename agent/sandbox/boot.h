@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <string_view>
 
 #include "common/error/error.h"
 
@@ -26,6 +28,9 @@ Status enter_own_cgroup();
 /// Out of reach of the OOM killer and of ptrace(2), with descriptors enough for any number of
 /// streams.
 Status protect_self();
+
+/// Writes `text` to a file of /proc or /sys.
+Status write_text(const std::string& path, std::string_view text);
 
 /// Ends the guest. Returns only if the kernel refuses.
 void power_off();

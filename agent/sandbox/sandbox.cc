@@ -6,17 +6,15 @@
 
 #include <sys/mount.h>
 #include <sys/utsname.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "agent/sandbox/identity.h"
+#include "agent/sandbox/memory.h"
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
 #include "common/log/log.h"
 
 namespace kata::sandbox {
 namespace {
-
-constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
 
 Status mount_share(const Share& share) {
   if (!share.mount_point.starts_with('/')) {
@@ -41,30 +39,15 @@ Status mount_share(const Share& share) {
   return fail_errno(what, error);
 }
 
-Status set_hostname(const std::string& hostname) {
-  if (hostname.empty()) return {};
-  if (sethostname(hostname.data(), hostname.size()) != 0) {
-    return fail_errno(fmt::format("set the host name \"{}\"", hostname));
-  }
-  return {};
-}
-
-/// The guest's clock starts from the emulated RTC, which has whole seconds, and a cloned VM's
-/// stands where its template stopped. Smaller differences are left alone: a step disturbs timers.
-Status set_clock(int64_t host_ns) {
-  if (host_ns <= 0) return {};
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  int64_t off_ns = host_ns - (now.tv_sec * kNanosecondsPerSecond + now.tv_nsec);
-  if (std::abs(off_ns) <= kNanosecondsPerSecond) return {};
-  timespec host{};
-  host.tv_sec = host_ns / kNanosecondsPerSecond;
-  host.tv_nsec = host_ns % kNanosecondsPerSecond;
-  if (clock_settime(CLOCK_REALTIME, &host) != 0) return fail_errno("set the clock");
-  return {};
-}
-
 }  // namespace
+
+Status Sandbox::prepare_template() {
+  {
+    std::lock_guard lock(mutex_);
+    if (created_) return fail(Code::kFailedPrecondition, "a guest with a sandbox is no template");
+  }
+  return owns_guest_ ? give_back_memory() : Status{};
+}
 
 Result<SandboxInfo> Sandbox::create(const SandboxRequest& request) {
   KATA_CHECK(validate_id("sandbox id", request.id));
@@ -79,6 +62,8 @@ Result<SandboxInfo> Sandbox::create(const SandboxRequest& request) {
     created_ = false;
   });
   if (owns_guest_) {
+    // First, so that nothing of this guest is drawn from what a template has handed to others too.
+    KATA_CHECK(mix_in_entropy(request.entropy));
     KATA_CHECK(set_clock(request.host_time_unix_ns));
     KATA_CHECK(set_hostname(request.hostname));
   }

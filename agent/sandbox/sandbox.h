@@ -26,6 +26,7 @@ struct SandboxRequest {
   std::string hostname;
   std::vector<Share> shares;
   int64_t host_time_unix_ns = 0;
+  std::string entropy;
 };
 
 struct SandboxInfo {
@@ -42,6 +43,10 @@ class Sandbox {
   /// `setup_time`: what the agent needed before it was ready.
   Sandbox(container::Environment environment, bool owns_guest, std::chrono::microseconds setup_time)
       : environment_(std::move(environment)), owns_guest_(owns_guest), setup_time_(setup_time) {}
+
+  /// Makes the guest small for being saved, before there is a sandbox in it: FailedPrecondition
+  /// when there is one.
+  Status prepare_template();
 
   /// Once, first: FailedPrecondition when repeated after a success.
   Result<SandboxInfo> create(const SandboxRequest& request);

@@ -6,7 +6,6 @@
 #include <linux/vm_sockets.h>
 #include <sys/socket.h>
 
-#include "common/agent_protocol.h"
 #include "common/log/log.h"
 #include "common/sys/unix_socket.h"
 
@@ -129,20 +128,6 @@ std::unique_ptr<ListenerFactory> make_unix_listeners(std::filesystem::path direc
 Result<std::unique_ptr<StreamListener>> listen_at(const std::filesystem::path& path) {
   KATA_TRY(UniqueFd socket, sys::listen_unix(path));
   return std::make_unique<UnixListener>(std::move(socket), 0, path);
-}
-
-Status send_ready_line() {
-  UniqueFd socket(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket) return fail_errno("make a vsock socket");
-  sockaddr_vm host = vsock_address(VMADDR_CID_HOST, kReadyPort);
-  if (connect(socket.get(), reinterpret_cast<sockaddr*>(&host), sizeof host) != 0) {
-    return fail_errno(fmt::format("connect to vsock port {} of the host", kReadyPort));
-  }
-  if (send(socket.get(), kReadyLine.data(), kReadyLine.size(), MSG_NOSIGNAL) !=
-      static_cast<ssize_t>(kReadyLine.size())) {
-    return fail_errno("send the ready line to the host");
-  }
-  return {};
 }
 
 }  // namespace kata::sandbox

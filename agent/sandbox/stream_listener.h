@@ -44,7 +44,4 @@ std::unique_ptr<ListenerFactory> make_unix_listeners(std::filesystem::path direc
 /// The socket `path` itself as a listener of port 0.
 Result<std::unique_ptr<StreamListener>> listen_at(const std::filesystem::path& path);
 
-/// Tells the host, once, that the agent listens: see common/agent_protocol.h.
-Status send_ready_line();
-
 }  // namespace kata::sandbox

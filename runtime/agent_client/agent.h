@@ -58,6 +58,9 @@ class Agent {
  public:
   virtual ~Agent() = default;
 
+  /// Instead of create_sandbox(), in a VM that is about to be saved.
+  virtual Async<void> prepare_template() = 0;
+  /// The guest gets the host's time and random bytes of the host with it.
   virtual Async<SandboxInfo> create_sandbox(const std::string& sandbox_id,
                                             const std::string& hostname,
                                             const std::vector<Share>& shares) = 0;

@@ -5,6 +5,7 @@
 
 #include <grpcpp/create_channel_posix.h>
 #include <grpcpp/grpcpp.h>
+#include <sys/random.h>
 
 #include "agent.grpc.pb.h"
 
@@ -20,6 +21,18 @@ constexpr uint64_t kMaxSetupUs = 3'600'000'000;
 constexpr std::chrono::seconds kPingLimit{10};
 /// The agent waits for nothing when it signals: a guest that takes this long hangs.
 constexpr std::chrono::seconds kSignalLimit{30};
+
+/// It writes all of the guest's free memory once.
+constexpr std::chrono::seconds kPrepareLimit{60};
+/// As many as the kernel's generator has for a key.
+constexpr size_t kEntropyBytes = 32;
+
+Result<std::string> random_bytes() {
+  std::string bytes(kEntropyBytes, '\0');
+  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size()))
+    return fail_errno("getrandom");
+  return bytes;
+}
 
 Error error_from(const grpc::Status& status) {
   return Error(code_from_wire(static_cast<int>(status.error_code())),
@@ -48,6 +61,12 @@ class GrpcAgent : public Agent {
   GrpcAgent(asio::any_io_executor executor, std::unique_ptr<pb::Agent::Stub> stub)
       : executor_(std::move(executor)), stub_(std::move(stub)) {}
 
+  Async<void> prepare_template() override {
+    auto call = std::make_shared<Call<pb::PrepareTemplateRequest, pb::PrepareTemplateResponse>>();
+    call->context.set_deadline(std::chrono::system_clock::now() + kPrepareLimit);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::PrepareTemplate);
+  }
+
   Async<SandboxInfo> create_sandbox(const std::string& sandbox_id, const std::string& hostname,
                                     const std::vector<Share>& shares) override {
     auto call = std::make_shared<Call<pb::CreateSandboxRequest, pb::CreateSandboxResponse>>();
@@ -61,6 +80,7 @@ class GrpcAgent : public Agent {
     auto now = std::chrono::system_clock::now().time_since_epoch();
     call->request.set_host_time_unix_ns(
         std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+    KATA_CO_TRY(*call->request.mutable_entropy(), random_bytes());
     KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::CreateSandbox));
     SandboxInfo info;
     info.agent_version = call->response.agent_version();

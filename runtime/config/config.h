@@ -45,10 +45,17 @@ struct Runtime {                             // [runtime]
   std::filesystem::path state_root = "/run/kata";  // state_root
 };
 
+struct Factory {              // [factory]
+  bool use_template = false;  // template: off|auto
+  /// Where templates are kept, 0700; on a file system that a boot of the host empties.
+  std::filesystem::path template_path = "/run/kata-template";  // template_path
+};
+
 struct Config {
   Hypervisor hypervisor;
   Agent agent;
   Runtime runtime;
+  Factory factory;
   /// The file that was read; empty when only defaults hold.
   std::filesystem::path source;
 };

@@ -60,6 +60,9 @@ enable_debug = true
 [runtime]
 enable_debug = true
 state_root = "/run/k"
+[factory]
+template = "off"
+template_path = "/run/t"
 )");
   const auto config = load_file(file.path());
   REQUIRE(config.has_value());
@@ -81,7 +84,21 @@ state_root = "/run/k"
   CHECK(config->agent.debug);
   CHECK(config->runtime.log_level == log::Level::kDebug);
   CHECK(config->runtime.state_root == "/run/k");
+  CHECK_FALSE(config->factory.use_template);
+  CHECK(config->factory.template_path == "/run/t");
   CHECK(config->source == file.path());
+}
+
+TEST_CASE("templates are for the direct launcher") {
+  const TemporaryFile file("[factory]\ntemplate = \"auto\"\n");
+  const auto config = load_file(file.path());
+  REQUIRE(config.has_value());
+  CHECK(config->factory.use_template);
+  CHECK(refusal("[hypervisor.qemu]\nlauncher = \"libvirt\"\n[factory]\ntemplate = \"auto\"\n")
+            .find("template = \"off\"") != std::string::npos);
+  CHECK(refusal("[factory]\nenable_template = true\n") ==
+        "line 2: the key 'enable_template' is not supported in [factory]: the nearest known one is "
+        "'template'");
 }
 
 TEST_CASE("an empty file leaves the defaults, with the installed guest image") {
@@ -119,6 +136,8 @@ TEST_CASE("the file that is installed documents known keys and the defaults") {
   CHECK(config->hypervisor.vsock == defaults.hypervisor.vsock);
   CHECK(config->agent.dial_timeout == defaults.agent.dial_timeout);
   CHECK(config->runtime.state_root == defaults.runtime.state_root);
+  CHECK(config->factory.use_template == defaults.factory.use_template);
+  CHECK(config->factory.template_path == defaults.factory.template_path);
 }
 
 TEST_CASE("an unknown key is refused with its line and the nearest known key") {
@@ -138,7 +157,7 @@ TEST_CASE("an unknown table is refused with the nearest known one") {
   CHECK(refusal("[hypervisor.clh]\npath = \"/x\"\n") ==
         "line 1: the table [hypervisor.clh] is not supported: the nearest known one is "
         "[hypervisor.qemu]");
-  CHECK(refusal("[factory]\n").find("the table [factory]") != std::string::npos);
+  CHECK(refusal("[factories]\n").find("the table [factories]") != std::string::npos);
 }
 
 TEST_CASE("wrong types and values are refused with what is allowed") {

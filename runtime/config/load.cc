@@ -111,6 +111,12 @@ class Loader {
                   "set vsock = "
                   "\"vhost-user\" or \"auto\"",
                   file_.native());
+    if (qemu.launcher == LauncherChoice::kLibvirt && config_.factory.use_template)
+      return fail(
+          Code::kInvalidArgument,
+          "configuration {} [factory]: launcher = \"libvirt\" has no templates: set template "
+          "= \"off\"",
+          file_.native());
     // libvirt would open /dev/vhost-vsock itself, beside our back end.
     if (qemu.launcher == LauncherChoice::kLibvirt)
       config_.hypervisor.vsock = VsockChoice::kVhostUser;

@@ -84,6 +84,7 @@ constexpr std::array kLaunchers = {Choice{"direct", LauncherChoice::kDirect},
 constexpr std::array kVsocks = {Choice{"auto", VsockChoice::kAuto},
                                 Choice{"kernel", VsockChoice::kKernel},
                                 Choice{"vhost-user", VsockChoice::kVhostUser}};
+constexpr std::array kTemplates = {Choice{"off", false}, Choice{"auto", true}};
 constexpr std::array kCacheModes = {Choice<std::string_view>{"never", "never"},
                                     Choice<std::string_view>{"auto", "auto"},
                                     Choice<std::string_view>{"always", "always"}};
@@ -153,6 +154,7 @@ auto number(int64_t least, int64_t most, std::string_view unit) {
 constexpr std::string_view kQemu = "hypervisor.qemu";
 constexpr std::string_view kAgent = "agent.kata";
 constexpr std::string_view kRuntime = "runtime";
+constexpr std::string_view kFactory = "factory";
 
 void add_hypervisor_keys(std::vector<Key>& keys) {
   const auto add = [&](std::string_view name, auto member, auto check) {
@@ -185,6 +187,10 @@ std::vector<Key> build_keys() {
       {kRuntime, "enable_debug", assign(&Config::runtime, &Runtime::log_level, expect_log_level)});
   keys.push_back(
       {kRuntime, "state_root", assign(&Config::runtime, &Runtime::state_root, expect_state_root)});
+  keys.push_back(
+      {kFactory, "template", assign(&Config::factory, &Factory::use_template, one_of(kTemplates))});
+  keys.push_back(
+      {kFactory, "template_path", assign(&Config::factory, &Factory::template_path, expect_path)});
   return keys;
 }
 

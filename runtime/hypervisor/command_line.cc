@@ -29,6 +29,18 @@ class Renderer {
   CommandLine line_;
 };
 
+void add_memory(Renderer& out, const VmConfig& config) {
+  if (config.memory_fd < 0) {
+    out.add("-object",
+            fmt::format("memory-backend-memfd,id=ram,size={}M,share=on", config.memory_mib));
+    return;
+  }
+  // The memfd back end makes its own; the file back end opens ours by its path.
+  out.add("-object", fmt::format("memory-backend-file,id=ram,size={}M,share=on,"
+                                 "mem-path=/proc/self/fd/{}",
+                                 config.memory_mib, out.pass_fd(config.memory_fd)));
+}
+
 void add_machine(Renderer& out, const VmConfig& config) {
   const bool kvm = config.accelerator == Accelerator::kKvm;
   // Nothing that a container guest can use is lost: no HPET (the TSC and the APIC timer are there),
@@ -42,8 +54,7 @@ void add_machine(Renderer& out, const VmConfig& config) {
   out.add("-cpu", kvm ? "host" : "max,erms=off,fsrm=off");
   out.add("-smp", fmt::format("cpus={},sockets=1,cores={},threads=1", config.vcpus, config.vcpus));
   out.add("-m", fmt::format("{}M", config.memory_mib));
-  out.add("-object",
-          fmt::format("memory-backend-memfd,id=ram,size={}M,share=on", config.memory_mib));
+  add_memory(out, config);
   out.add("-rtc", kvm ? "base=utc,clock=host,driftfix=slew" : "base=utc,clock=host");
 }
 
@@ -58,6 +69,12 @@ void add_confinement(Renderer& out, const VmConfig& config) {
 }
 
 void add_boot(Renderer& out, const VmConfig& config) {
+  if (config.for_restore) {
+    out.add("-incoming", "defer");
+    // Until resume(): devices come between.
+    out.add("-S");
+    return;
+  }
   out.add("-kernel", config.kernel.native());
   out.add("-initrd", config.initrd.native());
   out.add("-append", config.kernel_command_line);
@@ -75,7 +92,7 @@ void add_monitor_and_console(Renderer& out, const VmConfig& config, int qmp_fd) 
 void add_root_ports(Renderer& out, const VmConfig& config) {
   for (uint32_t i = 0; i < config.hotplug_ports; ++i)
     out.add_device({{"driver", "pcie-root-port"},
-                    {"id", fmt::format("rp{}", i)},
+                    {"id", root_port_id(i)},
                     {"bus", "pcie.0"},
                     {"chassis", i + 1},
                     {"port", i + 1}});
@@ -84,16 +101,21 @@ void add_root_ports(Renderer& out, const VmConfig& config) {
 Status add_devices(Renderer& out, const VmConfig& config) {
   out.add("-object", "rng-builtin,id=rng");
   out.add_device({{"driver", "virtio-rng-pci"}, {"id", "rng0"}, {"rng", "rng"}});
+  if (config.hotplug_ports > 0 && config.devices.size() > config.hotplug_ports)
+    return fail(Code::kInvalidArgument, "{} devices for {} root ports", config.devices.size(),
+                config.hotplug_ports);
   for (size_t i = 0; i < config.devices.size(); ++i) {
     std::string fd_name;
     if (const auto* vsock = std::get_if<KernelVsock>(&config.devices[i]))
       fd_name = std::to_string(out.pass_fd(vsock->vhost_fd));
     KATA_TRY(const RenderedDevice rendered,
-             render_device(config.devices[i], fmt::format("dev{}", i), fd_name));
+             render_device(config.devices[i], device_id(i), fd_name));
     if (!rendered.chardev_id.empty())
       out.add("-chardev", fmt::format("socket,id={},path={}", rendered.chardev_id,
                                       escape_option(rendered.chardev_socket)));
-    out.add_device(rendered.device);
+    json device = rendered.device;
+    if (config.hotplug_ports > 0) device["bus"] = root_port_id(i);
+    out.add_device(device);
   }
   return {};
 }

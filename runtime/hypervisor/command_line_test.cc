@@ -99,7 +99,6 @@ TEST_CASE("devices are JSON, with their sockets and descriptors") {
   config.devices = {VhostUserVsock{.socket = "/run/a,b/vsock.sock"},
                     VhostUserFs{.socket = "/run/fs.sock", .tag = "kataShared"},
                     KernelVsock{.guest_cid = 7, .vhost_fd = 50}};
-  config.hotplug_ports = 2;
   const auto rendered = render_command_line(config, kQmpFd);
   REQUIRE(rendered.has_value());
   CHECK(rendered->fds == std::vector<int>{kQmpFd, 50});
@@ -120,8 +119,40 @@ TEST_CASE("devices are JSON, with their sockets and descriptors") {
   CHECK(devices["dev2"]["guest-cid"] == 7);
   CHECK(devices["dev2"]["vhostfd"] == "4");
   CHECK(devices["rng0"]["driver"] == "virtio-rng-pci");
+  CHECK_FALSE(devices["dev0"].contains("bus"));
+}
+
+TEST_CASE("with root ports, each device is in its own, and the rest are free") {
+  VmConfig config = example();
+  config.devices = {VhostUserVsock{.socket = "/run/vsock.sock"}};
+  config.hotplug_ports = 2;
+  std::map<std::string, nlohmann::json> devices;
+  for (const auto& text : values(arguments(config), "-device")) {
+    const auto device = nlohmann::json::parse(text);
+    devices[device["id"]] = device;
+  }
   CHECK(devices["rp0"]["driver"] == "pcie-root-port");
   CHECK(devices["rp0"]["chassis"] != devices["rp1"]["chassis"]);
+  CHECK(devices["dev0"]["bus"] == "rp0");
+  config.devices.assign(3, VhostUserVsock{.socket = "/run/vsock.sock"});
+  CHECK(render_command_line(config, kQmpFd).error().code() == Code::kInvalidArgument);
+}
+
+TEST_CASE("a VM that continues a saved one has its RAM from us and boots nothing") {
+  VmConfig config = example();
+  config.memory_fd = 60;
+  const auto booting = render_command_line(config, kQmpFd);
+  REQUIRE(booting.has_value());
+  CHECK(booting->fds == std::vector<int>{60, kQmpFd});
+  CHECK(holds(values(booting->arguments, "-object"),
+              "memory-backend-file,id=ram,size=256M,share=on,mem-path=/proc/self/fd/3"));
+  CHECK(holds(booting->arguments, "-kernel"));
+  CHECK_FALSE(holds(booting->arguments, "-incoming"));
+  config.for_restore = true;
+  const auto line = arguments(config);
+  CHECK(values(line, "-incoming") == std::vector<std::string>{"defer"});
+  CHECK(holds(line, "-S"));
+  for (const char* option : {"-kernel", "-initrd", "-append"}) CHECK_FALSE(holds(line, option));
 }
 
 TEST_CASE("what QEMU could not take is refused before it is started") {

@@ -64,6 +64,10 @@ Result<RenderedDevice> render_device(const Device& device, const std::string& id
   return std::visit([&](const auto& value) { return render(value, id, vhost_fd_name); }, device);
 }
 
+std::string device_id(size_t place) { return fmt::format("dev{}", place); }
+
+std::string root_port_id(size_t place) { return fmt::format("rp{}", place); }
+
 std::string escape_option(std::string_view value) {
   std::string escaped;
   for (const char c : value) {

@@ -32,8 +32,16 @@ struct VmConfig {
   uint64_t memory_mib = 256;
   /// QEMU's seccomp sandbox.
   bool seccomp_sandbox = true;
-  /// Spare pcie-root-ports for later hotplug.
+  /// pcie-root-ports. With any, the i-th of `devices` is in port i, and the rest are free for
+  /// Vm::attach().
   uint32_t hotplug_ports = 0;
+  /// A memfd of `memory_mib` that becomes the guest's RAM, borrowed until launch() has answered;
+  /// -1: QEMU makes one. A VM that is to be saved, or that continues a saved one, needs it.
+  int memory_fd = -1;
+  /// Launches a VM that has not booted and stands still, for restore(): same memory, vCPUs and
+  /// ports as the one that was saved, RAM in memory_fd, no devices. `kernel` and `initrd` are not
+  /// read.
+  bool for_restore = false;
   /// Directory of the sandbox on the host, mode 0700, owned by the caller; short, because sockets
   /// live in it (sun_path has 108 bytes).
   std::filesystem::path run_dir;
@@ -66,6 +74,23 @@ class Vm {
 
   /// Ends the VM at once; completes when QEMU is gone. A VM that has ended is no error.
   virtual Async<void> stop() = 0;
+
+  // Hotplug, and VMs that are saved and continued. Unimplemented: this launcher's VMs cannot.
+
+  /// Puts a device into a free root port. Completes when QEMU has it; the guest finds it by itself.
+  virtual Async<void> attach(Device device, uint32_t port);
+  /// Takes the device out of a root port. Completes when the guest has let go of it.
+  /// DeadlineExceeded: the guest keeps it.
+  virtual Async<void> detach(uint32_t port);
+
+  /// Stops the guest and writes the state of everything but its RAM to `device_state_fd`, a file,
+  /// borrowed until this has answered. The guest stands still from then on: its RAM in
+  /// VmConfig::memory_fd belongs to that state.
+  virtual Async<void> save(int device_state_fd);
+  /// The other way, once, for a VM launched with VmConfig::for_restore and RAM as it was saved. The
+  /// guest stands still until resume().
+  virtual Async<void> restore(int device_state_fd);
+  virtual Async<void> resume();
 };
 
 class Launcher {

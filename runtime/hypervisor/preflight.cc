@@ -61,8 +61,10 @@ Status check_vm_size(uint32_t vcpus, uint64_t memory_mib) {
 
 Status check_vm_config(const VmConfig& config) {
   KATA_CHECK(check_qemu_file(config.qemu_path));
-  KATA_CHECK(check_kernel_file(config.kernel));
-  KATA_CHECK(check_initrd_file(config.initrd));
+  if (!config.for_restore) {
+    KATA_CHECK(check_kernel_file(config.kernel));
+    KATA_CHECK(check_initrd_file(config.initrd));
+  }
   return check_vm_size(config.vcpus, config.memory_mib);
 }
 

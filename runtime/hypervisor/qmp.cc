@@ -1,12 +1,16 @@
 #include "runtime/hypervisor/qmp.h"
 
 #include <array>
+#include <cstring>
+#include <deque>
 #include <map>
 #include <utility>
 
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/write.hpp>
+#include <fcntl.h>
+#include <sys/socket.h>
 
 #include "common/log/log.h"
 #include "common/sys/promise.h"
@@ -16,6 +20,36 @@ namespace kata::hypervisor {
 
 using nlohmann::json;
 using Reply = sys::Promise<Result<json>>;
+
+namespace {
+
+struct Request {
+  std::string bytes;
+  UniqueFd fd;  // empty: none
+};
+
+/// Sends the first bytes of a request with its descriptor; 0: not now.
+Result<size_t> send_with_fd(int socket, const Request& request) {
+  iovec bytes{const_cast<char*>(request.bytes.data()), request.bytes.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &bytes;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* rights = CMSG_FIRSTHDR(&message);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof(int));
+  const int fd = request.fd.get();
+  std::memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+  const ssize_t sent = ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent >= 0) return static_cast<size_t>(sent);
+  if (errno == EAGAIN || errno == EINTR) return 0;
+  return fail_errno("QMP: send a descriptor");
+}
+
+}  // namespace
 
 struct QmpClient::State {
   State(const asio::any_io_executor& executor, UniqueFd fd, EventHandler handler)
@@ -58,7 +92,7 @@ struct QmpClient::State {
   std::string qemu_version;
   std::map<uint64_t, Reply> pending;
   uint64_t next_id = 1;
-  std::string to_write;
+  std::deque<Request> to_write;
   bool writing = false;
   std::optional<Error> closed;
   sys::Event ended;
@@ -98,13 +132,24 @@ asio::awaitable<void> QmpClient::read_loop(std::shared_ptr<State> state) {
 }
 
 asio::awaitable<void> QmpClient::write_loop(std::shared_ptr<State> state) {
+  boost::system::error_code error;
   while (!state->to_write.empty() && !state->closed) {
-    const std::string bytes = std::exchange(state->to_write, {});
-    boost::system::error_code error;
-    const auto source = asio::buffer(bytes);
-    co_await asio::async_write(state->socket, source,
+    const Request request = std::move(state->to_write.front());
+    state->to_write.pop_front();
+    size_t sent = 0;
+    while (request.fd && sent == 0 && !error) {
+      co_await state->socket.async_wait(asio::socket_base::wait_write,
+                                        asio::redirect_error(asio::use_awaitable, error));
+      // Closed meanwhile: the descriptor number may be somebody else's.
+      if (error || state->closed) co_return;
+      const auto now = send_with_fd(state->socket.native_handle(), request);
+      // The reading side sees the end of the connection too, and reports it.
+      if (!now) co_return;
+      sent = *now;
+    }
+    const auto rest = asio::buffer(request.bytes) + sent;
+    co_await asio::async_write(state->socket, rest,
                                asio::redirect_error(asio::use_awaitable, error));
-    // The reading side sees the end of the connection too, and reports it.
     if (error) co_return;
   }
   state->writing = false;
@@ -114,17 +159,19 @@ Async<void> QmpClient::handshake(std::shared_ptr<State> state) {
   auto version = co_await state->greeting.wait();
   if (!version) co_return std::unexpected(version.error());
   state->qemu_version = *version;
-  KATA_CO_CHECK(co_await execute(state, "qmp_capabilities", json::object()));
+  KATA_CO_CHECK(co_await execute(state, "qmp_capabilities", json::object(), UniqueFd()));
   co_return Status{};
 }
 
-Async<json> QmpClient::execute(std::shared_ptr<State> state, std::string command, json arguments) {
+Async<json> QmpClient::execute(std::shared_ptr<State> state, std::string command, json arguments,
+                               UniqueFd fd) {
   if (state->closed) co_return std::unexpected(*state->closed);
   const uint64_t id = state->next_id++;
   Reply reply(state->executor);
   state->pending.emplace(id, reply);
   const json request = {{"execute", command}, {"arguments", std::move(arguments)}, {"id", id}};
-  state->to_write += request.dump(-1, ' ', true, json::error_handler_t::replace) + "\r\n";
+  std::string bytes = request.dump(-1, ' ', true, json::error_handler_t::replace) + "\r\n";
+  state->to_write.push_back(Request{std::move(bytes), std::move(fd)});
   if (!state->writing) {
     state->writing = true;
     asio::co_spawn(state->executor, write_loop(state), asio::detached);
@@ -139,7 +186,13 @@ asio::awaitable<void> QmpClient::wait_closed() { return state_->ended.wait(); }
 Async<void> QmpClient::handshake() { return handshake(state_); }
 
 Async<json> QmpClient::execute(std::string command, json arguments) {
-  return execute(state_, std::move(command), std::move(arguments));
+  return execute(state_, std::move(command), std::move(arguments), UniqueFd());
+}
+
+Async<json> QmpClient::execute_with_fd(std::string command, json arguments, int fd) {
+  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy) co_return fail_errno("QMP: duplicate a descriptor");
+  co_return co_await execute(state_, std::move(command), std::move(arguments), std::move(copy));
 }
 
 }  // namespace kata::hypervisor

@@ -33,6 +33,10 @@ class QmpClient {
   Async<nlohmann::json> execute(std::string command,
                                 nlohmann::json arguments = nlohmann::json::object());
 
+  /// The same with a descriptor that travels along (SCM_RIGHTS), for getfd. `fd` is duplicated
+  /// before this suspends.
+  Async<nlohmann::json> execute_with_fd(std::string command, nlohmann::json arguments, int fd);
+
   /// Completes when the connection has ended and every event before its end has been handled.
   asio::awaitable<void> wait_closed();
 
@@ -45,7 +49,7 @@ class QmpClient {
   static asio::awaitable<void> write_loop(std::shared_ptr<State> state);
   static Async<void> handshake(std::shared_ptr<State> state);
   static Async<nlohmann::json> execute(std::shared_ptr<State> state, std::string command,
-                                       nlohmann::json arguments);
+                                       nlohmann::json arguments, UniqueFd fd);
 
   std::shared_ptr<State> state_;
 };

@@ -1,13 +1,17 @@
 #include "runtime/hypervisor/qmp.h"
 
 #include <array>
+#include <cstring>
 #include <optional>
+#include <utility>
 
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/read_until.hpp>
 #include <boost/asio/write.hpp>
 #include <catch2/catch.hpp>
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "runtime/hypervisor/qmp_message.h"
 
@@ -116,6 +120,13 @@ class Conversation {
     heard_.erase(0, size);
     co_return request;
   }
+  /// The next request must bring a descriptor.
+  asio::awaitable<std::pair<json, UniqueFd>> hear_with_fd() {
+    co_await qemu_->async_wait(asio::socket_base::wait_read, asio::use_awaitable);
+    UniqueFd fd = receive_with_fd();
+    json request = co_await hear();
+    co_return std::pair(std::move(request), std::move(fd));
+  }
   void hang_up() { qemu_.reset(); }
 
   void spawn(asio::awaitable<void> part) {
@@ -129,6 +140,26 @@ class Conversation {
   const std::vector<std::string>& events() const { return events_; }
 
  private:
+  /// Adds what there is to heard_.
+  UniqueFd receive_with_fd() {
+    std::array<char, 1024> bytes;
+    iovec vector{bytes.data(), bytes.size()};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    const ssize_t size = ::recvmsg(qemu_->native_handle(), &message, MSG_CMSG_CLOEXEC);
+    REQUIRE(size > 0);
+    heard_.append(bytes.data(), static_cast<size_t>(size));
+    const cmsghdr* rights = CMSG_FIRSTHDR(&message);
+    REQUIRE(rights != nullptr);
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(rights), sizeof fd);
+    return UniqueFd(fd);
+  }
+
   asio::io_context io_;
   std::optional<asio::local::stream_protocol::socket> qemu_;
   std::optional<QmpClient> client_;
@@ -177,6 +208,52 @@ TEST_CASE("answers find their questions, in any order") {
   talk.run();
   CHECK(answered == 2);
   CHECK(talk.events() == std::vector<std::string>{"RESUME"});
+}
+
+/// Takes two requests, the first of which brings a descriptor.
+asio::awaitable<void> receive_fd(Conversation& talk, UniqueFd& received) {
+  co_await greet(talk);
+  auto [request, fd] = co_await talk.hear_with_fd();
+  CHECK(request["execute"] == "getfd");
+  CHECK(request["arguments"]["fdname"] == "state");
+  received = std::move(fd);
+  const json answer1 = {{"return", json::object()}, {"id", request["id"]}};
+  co_await talk.say(answer1.dump() + "\n");
+  const json second = co_await talk.hear();
+  CHECK(second["execute"] == "query-status");
+  const json answer2 = {{"return", json::object()}, {"id", second["id"]}};
+  co_await talk.say(answer2.dump() + "\n");
+}
+
+asio::awaitable<void> pass_fd(Conversation& talk, UniqueFd fd, bool& done) {
+  // Not inside of REQUIRE, which has its expression twice.
+  const auto greeted = co_await talk.client().handshake();
+  REQUIRE(greeted);
+  const json name = {{"fdname", "state"}};
+  const auto passed = co_await talk.client().execute_with_fd("getfd", name, fd.get());
+  REQUIRE(passed);
+  const auto status = co_await talk.client().execute("query-status");
+  REQUIRE(status);
+  talk.close_client();
+  done = true;
+}
+
+TEST_CASE("a descriptor travels with its command, and others follow") {
+  Conversation talk;
+  UniqueFd received;
+  bool done = false;
+  std::array<int, 2> pipe;
+  REQUIRE(::pipe2(pipe.data(), O_CLOEXEC) == 0);
+  const UniqueFd reader(pipe[0]);
+  talk.spawn(receive_fd(talk, received));
+  talk.spawn(pass_fd(talk, UniqueFd(pipe[1]), done));
+  talk.run();
+  CHECK(done);
+  REQUIRE(received);
+  REQUIRE(::write(received.get(), "x", 1) == 1);
+  char byte = 0;
+  CHECK(::read(reader.get(), &byte, 1) == 1);
+  CHECK(byte == 'x');
 }
 
 asio::awaitable<void> expect_failure(Conversation& talk, Code code, bool& done) {

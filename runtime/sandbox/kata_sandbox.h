@@ -62,6 +62,7 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   Result<std::shared_ptr<PodVm>> running_vm() const;
   Status check_not_stopping() const;
   Async<void> ensure_booted(std::string hostname);
+  Async<void> boot_vm(std::string hostname);
   asio::awaitable<void> abort_boot();
   asio::awaitable<void> watch_vm(std::shared_ptr<PodVm> vm);
   asio::awaitable<void> end_inits(std::chrono::seconds limit);

@@ -57,10 +57,9 @@ Async<void> KataSandbox::ensure_booted(std::string hostname) {
   }
   sys::Promise<Status> boot(executor_);
   boot_ = boot;
-  auto vm = std::make_shared<PodVm>(executor_, options_, parts_);
-  booting_vm_ = vm;
   const std::string guest_name = hostname.empty() ? host_name() : hostname;
-  Status booted = co_await vm->boot(guest_name);
+  Status booted = co_await boot_vm(guest_name);
+  auto vm = std::move(booting_vm_);
   booting_vm_.reset();
   if (booted) {
     vm_ = vm;
@@ -71,6 +70,18 @@ Async<void> KataSandbox::ensure_booted(std::string hostname) {
   }
   boot.set(booted);
   co_return booted;
+}
+
+/// The VM is in booting_vm_.
+Async<void> KataSandbox::boot_vm(std::string hostname) {
+  const VmSource source = parts_.templates ? VmSource::kTemplate : VmSource::kBoot;
+  booting_vm_ = std::make_shared<PodVm>(executor_, options_, parts_);
+  Status booted = co_await booting_vm_->boot(hostname, source);
+  if (booted || !booting_vm_->continues_template() || stopping_) co_return booted;
+  log::warning("the guest did not come up from its template and boots",
+               {{"error", booted.error().message()}});
+  booting_vm_ = std::make_shared<PodVm>(executor_, options_, parts_);
+  co_return co_await booting_vm_->boot(hostname, VmSource::kBoot);
 }
 
 asio::awaitable<void> KataSandbox::abort_boot() {

@@ -65,6 +65,8 @@ Parts make_parts(asio::any_io_executor executor, const config::Config& config) {
   parts.connect_agent = [executor](UniqueFd socket) {
     return agent_client::connect(executor, std::move(socket));
   };
+  if (config.factory.use_template)
+    parts.templates = std::make_shared<factory::TemplateStore>(config.factory.template_path);
   return parts;
 }
 

@@ -6,6 +6,7 @@
 
 #include "runtime/agent_client/agent.h"
 #include "runtime/config/config.h"
+#include "runtime/factory/template_store.h"
 #include "runtime/hypervisor/hypervisor.h"
 #include "runtime/storage/container_storage.h"
 #include "runtime/storage/share.h"
@@ -24,6 +25,8 @@ struct Parts {
   std::function<Result<std::unique_ptr<hypervisor::Launcher>>()> open_launcher;
   std::function<Result<hypervisor::Accelerator>()> choose_accelerator;
   std::function<std::unique_ptr<agent_client::Agent>(UniqueFd socket)> connect_agent;
+  /// Null: every VM boots.
+  std::shared_ptr<const factory::TemplateStore> templates;
 };
 
 /// The real ones, as the configuration says. `config` is copied.

@@ -18,9 +18,6 @@ namespace {
 
 using hypervisor::VmConfig;
 
-/// For hotplug after the boot; a port costs the guest some milliseconds of bus scan.
-constexpr uint32_t kSparePorts = 0;
-
 /// For a QEMU that has ended without ever having connected its console.
 constexpr std::chrono::milliseconds kConsoleEndLimit{500};
 
@@ -41,26 +38,35 @@ PodVm::PodVm(asio::any_io_executor executor, SandboxOptions options, Parts parts
       gone_(executor_),
       share_gone_(executor_) {}
 
-Async<void> PodVm::boot(std::string hostname) {
+Async<void> PodVm::boot(std::string hostname, VmSource source) {
   auto self = shared_from_this();
-  auto booted = co_await run_boot_steps(hostname);
+  auto booted = co_await run_boot_steps(hostname, source);
   if (booted) co_return Status{};
   Error error = co_await with_console(booted.error());
+  if (continues_template_ && !aborted_ && !share_gone_.is_set()) condemn_template(error);
   auto stopped = co_await stop();
   if (!stopped) log::error("clean up after a failed boot", {{"error", stopped.error().message()}});
   co_return std::unexpected(std::move(error));
 }
 
-Async<void> PodVm::run_boot_steps(std::string hostname) {
+Async<void> PodVm::run_boot_steps(std::string hostname, VmSource source) {
+  KATA_CO_CHECK(describe_base());
   KATA_CO_CHECK(make_run_dir());
-  KATA_CO_TRY(vsock_, parts_.open_vsock(run_dir_));
-  KATA_CO_TRY(ready_listener_, vsock_->listen(kReadyPort));
-  KATA_CO_TRY(share_, parts_.start_share(run_dir_));
-  asio::co_spawn(executor_, watch_share(), asio::detached);
+  std::optional<factory::SavedVm> saved;
+  if (source == VmSource::kTemplate) saved = co_await find_template();
+  KATA_CO_CHECK(check_not_aborted());
+  KATA_CO_CHECK(open_transport());
+  KATA_CO_CHECK(start_share());
   mark_stage("share");
   KATA_CO_CHECK(listen_to_console());
   KATA_CO_CHECK(save_state());
-  KATA_CO_CHECK(co_await launch());
+  if (saved) {
+    KATA_CO_CHECK(co_await continue_template(*std::move(saved)));
+  } else {
+    VmConfig vm = describe_vm();
+    vm.devices = {vsock_->device(), share_->device()};
+    KATA_CO_CHECK(co_await launch(std::move(vm)));
+  }
   KATA_CO_CHECK(check_not_aborted());
   mark_stage("qemu");
   KATA_CO_CHECK(co_await await_ready());
@@ -69,9 +75,10 @@ Async<void> PodVm::run_boot_steps(std::string hostname) {
   const auto ready_at = std::chrono::steady_clock::now();
   KATA_CO_TRY(const auto agent_setup_time, co_await greet_agent(hostname));
   KATA_CO_CHECK(check_not_aborted());
-  // Only now the agent could say how much of the boot was its own.
-  mark_past_stage("kernel", std::chrono::duration_cast<std::chrono::microseconds>(
-                                std::chrono::steady_clock::now() - ready_at + agent_setup_time));
+  // Only now the agent could say how much of the boot was its own. A template's is long past.
+  if (!continues_template_)
+    mark_past_stage("kernel", std::chrono::duration_cast<std::chrono::microseconds>(
+                                  std::chrono::steady_clock::now() - ready_at + agent_setup_time));
   mark_stage("sandbox created");
   co_return Status{};
 }
@@ -79,6 +86,7 @@ Async<void> PodVm::run_boot_steps(std::string hostname) {
 Async<void> PodVm::abort() {
   auto self = shared_from_this();
   aborted_ = true;
+  if (template_vm_) co_return co_await template_vm_->abort();
   if (vm_) co_return co_await vm_->stop();
   co_return Status{};
 }
@@ -103,16 +111,27 @@ Status PodVm::make_run_dir() {
   return {};
 }
 
+Status PodVm::open_transport() {
+  KATA_TRY(vsock_, parts_.open_vsock(run_dir_));
+  KATA_TRY(ready_listener_, vsock_->listen(kReadyPort));
+  return {};
+}
+
+Status PodVm::start_share() {
+  KATA_TRY(share_, parts_.start_share(run_dir_));
+  asio::co_spawn(executor_, watch_share(), asio::detached);
+  return {};
+}
+
 Status PodVm::listen_to_console() {
   KATA_TRY(console_, hypervisor::Console::listen(executor_, run_dir_ / "console.sock",
                                                  hypervisor::log_console_lines()));
   return {};
 }
 
-Result<VmConfig> PodVm::describe_vm() const {
+Status PodVm::describe_base() {
   const config::Hypervisor& wanted = options_.config.hypervisor;
   VmConfig vm;
-  vm.name = options_.id;
   KATA_TRY(vm.accelerator, parts_.choose_accelerator());
   vm.qemu_path = wanted.path;
   vm.machine_type = wanted.machine_type;
@@ -121,19 +140,23 @@ Result<VmConfig> PodVm::describe_vm() const {
   vm.vcpus = wanted.default_vcpus;
   vm.memory_mib = wanted.default_memory_mib;
   vm.seccomp_sandbox = wanted.seccomp_sandbox;
-  vm.hotplug_ports = kSparePorts;
-  vm.run_dir = run_dir_;
-  vm.console_socket = run_dir_ / "console.sock";
-  vm.devices = {vsock_->device(), share_->device()};
   vm.kernel_command_line = hypervisor::base_kernel_command_line(vm);
   if (options_.config.agent.debug) vm.kernel_command_line += " agent.log=debug";
   if (!wanted.kernel_params.empty()) vm.kernel_command_line += " " + wanted.kernel_params;
+  base_ = vm;
+  return {};
+}
+
+VmConfig PodVm::describe_vm() const {
+  VmConfig vm = base_;
+  vm.name = options_.id;
+  vm.run_dir = run_dir_;
+  vm.console_socket = run_dir_ / "console.sock";
   return vm;
 }
 
-Async<void> PodVm::launch() {
+Async<void> PodVm::launch(VmConfig vm) {
   KATA_CO_TRY(launcher_, parts_.open_launcher());
-  KATA_CO_TRY(const VmConfig vm, describe_vm());
   auto launched = co_await launcher_->launch(vm);
   // QEMU that finds nobody at the share's socket knows less of the cause than virtiofsd's last
   // words.
@@ -220,10 +243,15 @@ asio::awaitable<void> PodVm::read_ready_line(UniqueFd listener, sys::Promise<Sta
                      std::string(text)));
 }
 
-Async<std::chrono::microseconds> PodVm::greet_agent(std::string hostname) {
+Async<void> PodVm::connect_agent() {
   auto socket = co_await vsock_->dial(kAgentPort);
   if (!socket) co_return std::unexpected(socket.error().with_stage("connect to the agent"));
   agent_ = parts_.connect_agent(*std::move(socket));
+  co_return Status{};
+}
+
+Async<std::chrono::microseconds> PodVm::greet_agent(std::string hostname) {
+  KATA_CO_CHECK(co_await connect_agent());
   agent_client::Share share;
   share.tag = kShareTag;
   share.mount_point = kShareMountPoint;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/sys/promise.h"
@@ -11,6 +12,14 @@
 
 namespace kata::sandbox {
 
+/// Where a VM's guest comes from.
+enum class VmSource {
+  kBoot,
+  /// From the template of the pod's configuration, which is made when there is none; booted when
+  /// that cannot be.
+  kTemplate,
+};
+
 /// One boot of one VM. Used on one executor; kept alive by its own watchers until the VM has gone.
 class PodVm : public std::enable_shared_from_this<PodVm> {
  public:
@@ -19,7 +28,13 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   /// Run directory, vsock, share, console, QEMU, agent: in this order. Whatever fails, the error
   /// names its stage, with the guest's last console lines where they can explain it, and everything
   /// that was made is gone when this returns.
-  Async<void> boot(std::string hostname);
+  Async<void> boot(std::string hostname, VmSource source);
+
+  /// Whether the guest continues a template: then a failed boot may be worth another one without.
+  bool continues_template() const { return continues_template_; }
+
+  /// Boots a guest that knows nothing of a pod, saves it and ends it. Cleans up as boot() does.
+  Async<void> make_template(std::shared_ptr<factory::Draft> draft);
 
   /// Makes a boot under way fail soon with Cancelled; boot() cleans up and answers.
   Async<void> abort();
@@ -40,14 +55,29 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<void> stop();
 
  private:
-  Async<void> run_boot_steps(std::string hostname);
+  Async<void> run_boot_steps(std::string hostname, VmSource source);
   Status make_run_dir();
+  Status open_transport();
+  Status start_share();
   Status listen_to_console();
-  Result<hypervisor::VmConfig> describe_vm() const;
-  Async<void> launch();
+  /// What the configuration says of a VM, into base_.
+  Status describe_base();
+  /// That, with what only one VM has, but its devices.
+  hypervisor::VmConfig describe_vm() const;
+  Async<void> launch(hypervisor::VmConfig vm);
+  Async<void> connect_agent();
   Async<void> await_ready();
   /// Answers how long the agent needed before it was ready.
   Async<std::chrono::microseconds> greet_agent(std::string hostname);
+
+  // pod_vm_template.cc
+  Result<factory::Recipe> template_recipe() const;
+  asio::awaitable<std::optional<factory::SavedVm>> find_template();
+  Async<factory::SavedVm> make_and_open_template(factory::Recipe recipe);
+  Async<void> continue_template(factory::SavedVm saved);
+  Async<void> run_template_steps(std::shared_ptr<factory::Draft> draft);
+  void condemn_template(const Error& why) const;
+
   asio::awaitable<void> watch_vm();
   asio::awaitable<void> watch_share();
   asio::awaitable<void> read_ready_line(UniqueFd listener, sys::Promise<Status> outcome);
@@ -59,9 +89,11 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   const SandboxOptions options_;
   const Parts parts_;
   std::filesystem::path run_dir_;
+  hypervisor::VmConfig base_;
   sys::Promise<std::string> gone_;
   sys::Promise<std::string> share_gone_;
   bool run_dir_made_ = false;
+  bool continues_template_ = false;
   bool aborted_ = false;
   bool stopping_ = false;
 
@@ -72,6 +104,8 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   std::unique_ptr<hypervisor::Launcher> launcher_;
   std::unique_ptr<hypervisor::Vm> vm_;
   std::unique_ptr<agent_client::Agent> agent_;
+  /// While this VM's template is being made.
+  std::shared_ptr<PodVm> template_vm_;
 };
 
 }  // namespace kata::sandbox

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -37,6 +38,9 @@ enum class Step {
   kStart,
   kCreateExec,
   kPing,
+  kDetach,       // while a template is made
+  kRestore,      // QEMU does not take a template's state
+  kCloneSilent,  // the agent of a clone never answers
 };
 
 /// What the test scripts and counts. Outlives the parts.
@@ -52,7 +56,8 @@ struct Script {
   int storages = 0;
   std::set<std::string> guest_containers;
   std::set<std::string> guest_execs;
-  std::vector<std::string> calls;
+  std::vector<std::string> calls;     // of the agent
+  std::vector<std::string> vm_calls;  // of launcher and VMs
   uint64_t oom_kills = 0;
   std::map<std::string, sys::Promise<Result<agent_client::ProcessExit>>> exits;
   std::set<std::string> ignores_sigterm;
@@ -162,24 +167,65 @@ class FakeStorage : public storage::ContainerStorage {
   Script& script_;
 };
 
+/// What the guest does when it is ready.
+inline Status send_ready_line(const Script& script, const std::filesystem::path& run_dir) {
+  KATA_TRY(UniqueFd socket, sys::connect_unix(run_dir / fmt::format("vsock_{}", kReadyPort)));
+  std::string_view line = script.fail_at == Step::kGuestGarbles ? "BREADY 9\n\n\n" : kReadyLine;
+  if (send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) < 0)
+    return fail_errno("send the ready line");
+  return {};
+}
+
 class FakeVm : public hypervisor::Vm {
  public:
-  explicit FakeVm(Script& script) : script_(script) {
+  FakeVm(Script& script, std::filesystem::path run_dir)
+      : script_(script), run_dir_(std::move(run_dir)) {
     ++script_.vms;
     // No real process: the cleanup would end it.
     identity_.pid = 0;
-    script_.vm_end = std::make_unique<sys::Promise<std::string>>(script_.executor);
+    end_.emplace(script_.executor);
+    script_.vm_end = std::make_unique<sys::Promise<std::string>>(*end_);
   }
-  ~FakeVm() override { script_.end_vm("destroyed"); }
+  ~FakeVm() override {
+    // The script's end is the latest VM's.
+    if (!end_->is_set()) script_.end_vm("destroyed");
+  }
   const hypervisor::VmIdentity& identity() const override { return identity_; }
-  Async<std::string> wait_exit() override { co_return co_await script_.vm_end->wait(); }
+  Async<std::string> wait_exit() override { co_return co_await end_->wait(); }
   Async<void> stop() override {
     script_.end_vm("stopped");
     co_return Status{};
   }
+  Async<void> attach(hypervisor::Device device, uint32_t port) override {
+    const bool share = std::holds_alternative<hypervisor::VhostUserFs>(device);
+    script_.vm_calls.push_back(fmt::format("attach {} {}", share ? "share" : "vsock", port));
+    co_return Status{};
+  }
+  Async<void> detach(uint32_t port) override {
+    script_.vm_calls.push_back(fmt::format("detach {}", port));
+    co_return script_.at(Step::kDetach);
+  }
+  Async<void> save(int device_state_fd) override {
+    script_.vm_calls.push_back("save");
+    if (write(device_state_fd, "state", 5) != 5) co_return fail_errno("write");
+    co_return Status{};
+  }
+  Async<void> restore(int device_state_fd) override {
+    script_.vm_calls.push_back("restore");
+    char state[5];
+    if (pread(device_state_fd, state, sizeof state, 0) != 5) co_return fail_errno("read");
+    co_return script_.at(Step::kRestore);
+  }
+  Async<void> resume() override {
+    script_.vm_calls.push_back("resume");
+    if (script_.fail_at == Step::kCloneSilent) co_return Status{};
+    co_return send_ready_line(script_, run_dir_);
+  }
 
  private:
   Script& script_;
+  std::filesystem::path run_dir_;
+  std::optional<sys::Promise<std::string>> end_;
   hypervisor::VmIdentity identity_;
 };
 
@@ -188,7 +234,8 @@ class FakeLauncher : public hypervisor::Launcher {
   explicit FakeLauncher(Script& script) : script_(script) {}
   Async<std::unique_ptr<hypervisor::Vm>> launch(const hypervisor::VmConfig& config) override {
     KATA_CO_CHECK(script_.at(Step::kLaunch));
-    std::unique_ptr<hypervisor::Vm> vm = std::make_unique<FakeVm>(script_);
+    std::unique_ptr<hypervisor::Vm> vm = std::make_unique<FakeVm>(script_, config.run_dir);
+    script_.vm_calls.push_back(config.for_restore ? "launch for restore" : "launch");
     if (script_.fail_at == Step::kGuestDies) {
       script_.end_vm("exited with status 1");
     } else if (script_.fail_at == Step::kShareDies) {
@@ -196,13 +243,8 @@ class FakeLauncher : public hypervisor::Launcher {
       // Time for watch_share() to see it.
       co_await asio::post(script_.executor, asio::use_awaitable);
       co_await asio::post(script_.executor, asio::use_awaitable);
-    } else if (script_.fail_at != Step::kGuestSilent) {
-      KATA_CO_TRY(UniqueFd socket,
-                  sys::connect_unix(config.run_dir / fmt::format("vsock_{}", kReadyPort)));
-      std::string_view line =
-          script_.fail_at == Step::kGuestGarbles ? "BREADY 9\n\n\n" : kReadyLine;
-      if (send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) < 0)
-        co_return fail_errno("send the ready line");
+    } else if (script_.fail_at != Step::kGuestSilent && !config.for_restore) {
+      KATA_CO_CHECK(send_ready_line(script_, config.run_dir));
     }
     co_return vm;
   }
@@ -214,6 +256,7 @@ class FakeLauncher : public hypervisor::Launcher {
 class FakeAgent : public agent_client::Agent {
  public:
   explicit FakeAgent(Script& script) : script_(script) {}
+  Async<void> prepare_template() override { co_return Status{}; }
   Async<agent_client::SandboxInfo> create_sandbox(
       const std::string&, const std::string&, const std::vector<agent_client::Share>&) override {
     KATA_CO_CHECK(script_.at(Step::kCreateSandbox));

@@ -21,7 +21,8 @@ inline constexpr const char* kTestConfigJson = R"({"ociVersion": "1.0.2",
 
 /// A sandbox of fakes and the loop that runs it.
 struct Pod {
-  Pod() : script(loop.get_executor()) {
+  /// `template_root`: where its templates are; empty: none. They depend on <template_root>.of.
+  explicit Pod(const std::filesystem::path& template_root = {}) : script(loop.get_executor()) {
     char name[] = "/tmp/kata-sandbox-test-XXXXXX";
     root = mkdtemp(name);
     std::filesystem::create_directories(root / "bundle");
@@ -33,8 +34,14 @@ struct Pod {
     options.config.runtime.state_root = root / "run";
     options.config.agent.dial_timeout = std::chrono::seconds(1);
     script.run_dir = root / "run/key";
+    Parts parts = fakes::make_parts(script);
+    if (!template_root.empty()) {
+      auto& vm = options.config.hypervisor;
+      vm.path = vm.kernel = vm.initrd = template_root.native() + ".of";
+      parts.templates = std::make_shared<factory::TemplateStore>(template_root);
+    }
     sandbox = std::make_shared<KataSandbox>(
-        loop.get_executor(), options, fakes::make_parts(script),
+        loop.get_executor(), options, std::move(parts),
         [this](const std::string& id, const std::string& exec_id, uint32_t,
                const ProcessExit& exit) {
           events.push_back(fmt::format("exit {} {}", exec_id.empty() ? id : exec_id, exit.status));

@@ -49,15 +49,17 @@ class KataConfig:
             "hypervisor.qemu": {"kernel": str(build.kernel), "initrd": str(build.initrd)},
             "agent.kata": {"dial_timeout": BOOT_DEADLINE_S},
             "runtime": {"state_root": str(state_root), "enable_debug": True},
+            "factory": {"template": "off", "template_path": str(path.parent / "template")},
         }
         self.reset()
 
     def reset(self):
         self._write(self._defaults)
 
-    def change(self, hypervisor=(), agent=(), runtime=()):
+    def change(self, hypervisor=(), agent=(), runtime=(), factory=()):
         """The session's settings overlaid by these, until the end of the test."""
-        changes = {"hypervisor.qemu": hypervisor, "agent.kata": agent, "runtime": runtime}
+        changes = {"hypervisor.qemu": hypervisor, "agent.kata": agent, "runtime": runtime,
+                   "factory": factory}
         self._write({table: {**values, **dict(changes[table])}
                      for table, values in self._defaults.items()})
 

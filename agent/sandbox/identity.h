@@ -1,0 +1,23 @@
+// What makes a guest another one than its template, or than any other guest.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "common/error/error.h"
+
+namespace kata::sandbox {
+
+/// Adds `entropy` to the kernel's random number generator and makes it derive new keys from it at
+/// once (random(4): RNDADDENTROPY, RNDRESEEDCRNG). Empty: nothing. InvalidArgument: too long.
+Status mix_in_entropy(std::string_view entropy);
+
+/// Empty: stays as it is.
+Status set_hostname(const std::string& hostname);
+
+/// The guest's clock starts from the emulated RTC, which has whole seconds, and a cloned VM's
+/// stands where its template stopped. Smaller differences are left alone: a step disturbs timers.
+Status set_clock(int64_t host_unix_ns);
+
+}  // namespace kata::sandbox

@@ -1,0 +1,57 @@
+// A VM that is a child process of ours with its monitor on a socket: what the direct launcher
+// makes.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "common/sys/promise.h"
+#include "common/sys/subprocess.h"
+#include "runtime/hypervisor/hypervisor.h"
+#include "runtime/hypervisor/qmp.h"
+
+namespace kata::hypervisor {
+
+/// A QEMU process, and what its monitor has said; outlives a DirectVm as long as somebody waits for
+/// its end. Used on one executor.
+struct RunningQemu {
+  explicit RunningQemu(const asio::any_io_executor& executor)
+      : executor(executor), migration_end(executor) {}
+
+  /// An event of the monitor.
+  void handle_event(const std::string& name, const nlohmann::json& data);
+  /// Why QEMU has ended, from its exit status, its last event and its last output.
+  std::string describe_end(const sys::ExitStatus& status) const;
+
+  asio::any_io_executor executor;
+  std::unique_ptr<sys::Subprocess> process;
+  std::unique_ptr<QmpClient> qmp;
+  /// SHUTDOWN event's reason ("guest-reset", "guest-shutdown", …), empty until then.
+  std::string shutdown_reason;
+  /// "completed", "failed"…: of the one save or restore in a VM's life.
+  sys::Promise<std::string> migration_end;
+  /// Devices that somebody waits to see gone, by id.
+  std::map<std::string, sys::Event> detaching;
+};
+
+class DirectVm final : public Vm {
+ public:
+  explicit DirectVm(std::shared_ptr<RunningQemu> running);
+  ~DirectVm() override;
+
+  const VmIdentity& identity() const override { return identity_; }
+  Async<std::string> wait_exit() override;
+  Async<void> stop() override;
+  Async<void> attach(Device device, uint32_t port) override;
+  Async<void> detach(uint32_t port) override;
+  Async<void> save(int device_state_fd) override;
+  Async<void> restore(int device_state_fd) override;
+  Async<void> resume() override;
+
+ private:
+  std::shared_ptr<RunningQemu> running_;
+  VmIdentity identity_;
+};
+
+}  // namespace kata::hypervisor

@@ -1,0 +1,182 @@
+// The part of PodVm that is about templates: a guest that booted once, saved, and continued by the
+// VMs of many pods (docs/adr: template start).
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common/log/log.h"
+#include "common/sys/blocking.h"
+#include "common/sys/sparse_copy.h"
+#include "runtime/hypervisor/command_line.h"
+#include "runtime/sandbox/pod_vm.h"
+#include "runtime/sandbox/timeline.h"
+
+namespace kata::sandbox {
+namespace {
+
+using factory::Draft;
+using factory::Recipe;
+using factory::SavedVm;
+using hypervisor::VmConfig;
+
+constexpr uint64_t kBytesPerMib = 1024 * 1024;
+
+// Root ports of a template, and of every VM that continues it. The share is attached before the
+// transport: when the agent hears of the transport, the share is there.
+constexpr uint32_t kVsockPort = 0;
+constexpr uint32_t kSharePort = 1;
+constexpr uint32_t kTemplatePorts = 4;
+
+Result<UniqueFd> make_guest_memory(uint64_t memory_mib) {
+  UniqueFd memory(::memfd_create("guest-ram", MFD_CLOEXEC));
+  if (!memory) return fail_errno("guest memory: memfd_create");
+  if (::ftruncate(memory.get(), static_cast<off_t>(memory_mib * kBytesPerMib)) != 0)
+    return fail_errno("guest memory: ftruncate");
+  return memory;
+}
+
+/// Whether another try can end otherwise although nothing was changed.
+bool is_passing(const Error& error) {
+  return error.code() == Code::kResourceExhausted || error.code() == Code::kCancelled;
+}
+
+}  // namespace
+
+Result<Recipe> PodVm::template_recipe() const {
+  VmConfig vm = base_;
+  vm.hotplug_ports = kTemplatePorts;
+  // What the template and its clones are told alike; the descriptor only has to be one.
+  vm.memory_fd = STDIN_FILENO;
+  KATA_TRY(const auto line, hypervisor::render_command_line(vm, STDIN_FILENO));
+  Recipe recipe;
+  recipe.files = {vm.qemu_path, vm.kernel, vm.initrd};
+  recipe.settings = fmt::format("{}", fmt::join(line.arguments, "\n"));
+  return recipe;
+}
+
+asio::awaitable<std::optional<SavedVm>> PodVm::find_template() {
+  auto recipe = template_recipe();
+  Result<SavedVm> saved = std::unexpected(Error(Code::kUnknown, ""));
+  if (recipe) {
+    saved = parts_.templates->open(*recipe);
+    const bool missing = !saved && saved.error().code() == Code::kNotFound;
+    if (missing) saved = co_await make_and_open_template(*recipe);
+  } else {
+    saved = std::unexpected(recipe.error());
+  }
+  if (saved) co_return std::move(*saved);
+  if (saved.error().code() == Code::kUnavailable)
+    log::info("the guest boots: its template is being made for another pod");
+  else
+    log::warning("the guest boots, without a template", {{"error", saved.error().message()}});
+  co_return std::nullopt;
+}
+
+Async<SavedVm> PodVm::make_and_open_template(Recipe recipe) {
+  const auto store = parts_.templates;
+  // Reads QEMU, kernel and initrd whole.
+  std::function<Result<std::shared_ptr<Draft>>()> begin =
+      [store, recipe]() -> Result<std::shared_ptr<Draft>> {
+    KATA_TRY(Draft draft, store->begin(recipe));
+    return std::make_shared<Draft>(std::move(draft));
+  };
+  KATA_CO_TRY(auto draft,
+              co_await sys::run_blocking<std::shared_ptr<Draft>>(executor_, std::move(begin)));
+  KATA_CO_CHECK(check_not_aborted());
+  SandboxOptions options = options_;
+  // Below ours, so that whoever cleans up after a killed shim finds it too.
+  options.run_dir_key = options_.run_dir_key + "/template";
+  auto maker = std::make_shared<PodVm>(executor_, std::move(options), parts_);
+  template_vm_ = maker;
+  Status made = co_await maker->make_template(draft);
+  template_vm_.reset();
+  KATA_CO_CHECK(check_not_aborted());
+  if (made) made = draft->publish();
+  if (!made) {
+    Status noted;
+    if (!is_passing(made.error())) noted = draft->publish_failure(made.error().message());
+    if (!noted) log::warning("template", {{"error", noted.error().message()}});
+    co_return std::unexpected(made.error().with_stage("template"));
+  }
+  mark_stage("template made");
+  co_return store->open(recipe);
+}
+
+Async<void> PodVm::make_template(std::shared_ptr<Draft> draft) {
+  auto self = shared_from_this();
+  log::info("making a template");
+  Status made = co_await run_template_steps(draft);
+  if (!made) {
+    Error error = co_await with_console(made.error());
+    made = std::unexpected(std::move(error));
+  }
+  Status stopped = co_await stop();
+  if (!stopped) log::error("clean up after a template", {{"error", stopped.error().message()}});
+  co_return made;
+}
+
+Async<void> PodVm::run_template_steps(std::shared_ptr<Draft> draft) {
+  KATA_CO_CHECK(describe_base());
+  KATA_CO_CHECK(make_run_dir());
+  KATA_CO_CHECK(open_transport());
+  KATA_CO_CHECK(listen_to_console());
+  VmConfig vm = describe_vm();
+  KATA_CO_TRY(const UniqueFd memory, make_guest_memory(vm.memory_mib));
+  vm.memory_fd = memory.get();
+  vm.hotplug_ports = kTemplatePorts;
+  vm.devices = {vsock_->device()};
+  KATA_CO_CHECK(co_await launch(vm));
+  KATA_CO_CHECK(check_not_aborted());
+  KATA_CO_CHECK(co_await await_ready());
+  // The first calls of a process cost the most: they are behind every clone.
+  KATA_CO_CHECK(co_await connect_agent());
+  KATA_CO_CHECK(co_await agent_->prepare_template());
+  agent_.reset();
+  KATA_CO_CHECK(co_await vm_->detach(kVsockPort));
+  KATA_CO_CHECK(check_not_aborted());
+  KATA_CO_CHECK(co_await vm_->save(draft->device_state()));
+  const uint64_t size = vm.memory_mib * kBytesPerMib;
+  std::function<Status()> copy = [from = memory.get(), draft, size]() -> Status {
+    if (::ftruncate(draft->memory(), static_cast<off_t>(size)) != 0)
+      return fail_errno("template: ftruncate");
+    return sys::copy_sparse(from, draft->memory(), size);
+  };
+  co_return co_await sys::run_blocking<void>(executor_, std::move(copy));
+}
+
+Async<void> PodVm::continue_template(SavedVm saved) {
+  continues_template_ = true;
+  VmConfig vm = describe_vm();
+  KATA_CO_TRY(const UniqueFd memory, make_guest_memory(vm.memory_mib));
+  vm.memory_fd = memory.get();
+  vm.hotplug_ports = kTemplatePorts;
+  vm.for_restore = true;
+  // A copy of its own: what the devices' back ends map cannot be copied on write.
+  std::function<Status()> copy = [from = saved.memory.get(), to = memory.get(),
+                                  size = vm.memory_mib * kBytesPerMib]() -> Status {
+    return sys::copy_sparse(from, to, size);
+  };
+  using namespace asio::experimental::awaitable_operators;
+  Async<void> copying = sys::run_blocking<void>(executor_, std::move(copy));
+  Async<void> launching = launch(vm);
+  auto [copied, launched] = co_await (std::move(copying) && std::move(launching));
+  KATA_CO_CHECK(std::move(launched));
+  KATA_CO_CHECK(std::move(copied));
+  KATA_CO_CHECK(check_not_aborted());
+  KATA_CO_CHECK(co_await vm_->restore(saved.device_state.get()));
+  KATA_CO_CHECK(co_await vm_->attach(share_->device(), kSharePort));
+  KATA_CO_CHECK(co_await vm_->attach(vsock_->device(), kVsockPort));
+  KATA_CO_CHECK(co_await vm_->resume());
+  co_return Status{};
+}
+
+void PodVm::condemn_template(const Error& why) const {
+  if (is_passing(why)) return;
+  auto recipe = template_recipe();
+  if (!recipe) return;
+  auto draft = parts_.templates->begin(*recipe);
+  Status noted = draft ? draft->publish_failure(why.message()) : std::unexpected(draft.error());
+  if (!noted) log::warning("template", {{"error", noted.error().message()}});
+}
+
+}  // namespace kata::sandbox
