@@ -1,8 +1,150 @@
-"""Pods that start from a template: a guest that was booted once and saved."""
+"""Pods that continue a template: a guest that was booted once and saved."""
 
-def test_try(kata, kata_config):
-    kata_config.change(factory={"template": "auto"})
-    for i in range(3):
-        outcome = kata.run("sh", "-c", "uname -r; date; cat /proc/uptime; head -c 16 /dev/urandom | md5sum; cat /proc/sys/kernel/random/boot_id")
-        print(outcome)
-    assert 0
+import os
+import re
+import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+CLOCK_TOLERANCE_S = 5
+# Of the clock in a TCP sequence number: 64 ns each, 2**24 are a second.
+TCP_TOLERANCE = 2**24
+MADE = 'stage="template made"'
+
+
+@pytest.fixture(scope="module")
+def template_path(session_directory):
+    """A store for this file's tests, empty at first."""
+    return session_directory / "templates"
+
+
+@pytest.fixture
+def templates(kata_config, template_path):
+    kata_config.change(factory={"template": "auto", "template_path": str(template_path)})
+    return template_path
+
+
+@pytest.fixture
+def log(request):
+    """log(): what the shims have logged in this test."""
+    return request.node.log_window.read
+
+
+@pytest.fixture(scope="module")
+def secrets_program(pytestconfig):
+    return pytestconfig.getoption("--build").resolve() / "tests/e2e/guest/secrets"
+
+
+def made_and_booted(text):
+    """How many templates were made, and how many guests were booted instead of continued."""
+    return text.count(MADE), text.count("stage=kernel")
+
+
+def test_first_pod_makes_it_all_continue_it(kata, templates, log):
+    kernel = kata.run("uname", "-r").text
+    assert made_and_booted(log()) == (1, 0)
+    outcome = kata.sh("uname -r; hostname; date +%s", flags=("--env", "X=1"))
+    assert made_and_booted(log()) == (1, 0)
+    release, name, clock = outcome.text.split()
+    assert release == kernel.strip() != os.uname().release
+    assert name == os.uname().nodename
+    assert abs(int(clock) - time.time()) < CLOCK_TOLERANCE_S
+
+
+def test_only_root_can_reach_it(kata, templates):
+    assert kata.run("true").status == 0
+    paths = [templates, *templates.rglob("*")]
+    assert any(path.name == "memory" for path in paths)
+    for path in paths:
+        assert stat.S_IMODE(path.lstat().st_mode) & 0o077 == 0, path
+
+
+def test_pods_do_not_write_to_it(kata, templates):
+    def content():
+        return {path: path.read_bytes() for path in templates.rglob("*") if path.is_file()}
+    assert kata.run("true").status == 0
+    before = content()
+    assert kata.sh("dd if=/dev/urandom of=/dev/shm/x bs=1M count=20").status == 0
+    assert content() == before
+
+
+def read_secrets(client, container):
+    outcome = client.exec(container, "/secrets")
+    assert outcome.status == 0, outcome
+    return {name: values.split() for name, values in
+            (line.split(" ", 1) for line in outcome.text.splitlines())}
+
+
+def same_tcp_secret(first, second):
+    """Whether the sequence numbers of the same connections differ by no more than some time."""
+    distances = [(int(a) - int(b)) % 2**32 for a, b in zip(first["tcp"], second["tcp"], strict=True)]
+    return all(min(distance, 2**32 - distance) < TCP_TOLERANCE for distance in distances)
+
+
+def test_pods_share_no_secrets(kata, templates, secrets_program, log):
+    mount = f"type=bind,src={secrets_program},dst=/secrets,options=rbind:ro"
+    flags = ("--mount", mount, "--cap-add", "CAP_NET_ADMIN", "--cap-add", "CAP_NET_RAW")
+    pods = [kata.start("sleep", "1000", flags=flags) for _ in range(2)]
+    assert made_and_booted(log())[1] == 0
+    one, other = (read_secrets(kata, pod) for pod in pods)
+    again = read_secrets(kata, pods[0])
+    for name in ("getrandom", "auxv", "uuid", "boot_id"):
+        assert one[name] != other[name], name
+    for name in ("getrandom", "auxv", "uuid"):
+        assert one[name] != again[name], name
+    # What shows that the measure is one: within a kernel both are the same.
+    assert one["boot_id"] == again["boot_id"]
+    assert same_tcp_secret(one, again), (one["tcp"], again["tcp"])
+    assert not same_tcp_secret(one, other), (one["tcp"], other["tcp"])
+    for pod in pods:
+        kata.remove(pod)
+
+
+def test_other_settings_are_another_template(kata, kata_config, template_path, log):
+    factory = {"template": "auto", "template_path": str(template_path)}
+    assert kata.run("true").status == 0
+    kata_config.change(factory=factory, hypervisor={"kernel_params": "kata.test=1"})
+    assert "kata.test=1" in kata.run("cat", "/proc/cmdline").text
+    kata_config.change(factory=factory, hypervisor={"default_memory": 320})
+    memory_kb = int(kata.run("awk", "/MemTotal/ {print $2}", "/proc/meminfo").text)
+    assert 256 * 1024 < memory_kb <= 320 * 1024
+    assert made_and_booted(log())[0] == 2
+    kata_config.change(factory=factory)
+    assert "kata.test" not in kata.run("cat", "/proc/cmdline").text
+    assert made_and_booted(log())[0] == 2
+
+
+def test_one_that_is_damaged(kata, templates, log):
+    """The pod boots, with one warning, and so do the next, which do not try it again."""
+    assert kata.run("true").status == 0
+    for state in templates.glob("*/device_state"):
+        state.write_bytes(b"no state of a machine")
+    assert kata.sh("echo up").text == "up\n"
+    text = log()
+    assert len(re.findall("level=warning .*did not come up from its template", text)) == 1, text
+    assert kata.sh("echo up").text == "up\n"
+    text = log()
+    assert len(re.findall("level=warning .*did not come up from its template", text)) == 1, text
+    assert len(re.findall("level=warning .*without a template", text)) == 1, text
+
+
+def test_a_guest_that_makes_none(kata, kata_config, session_directory, session_config, log):
+    """The error of a boot is what it is without templates."""
+    path = session_directory / "templates-of-none"
+    kata_config.change(factory={"template": "auto", "template_path": str(path)},
+                       hypervisor={"kernel_params": "init=/no/such/init rdinit=/no/such/init"},
+                       agent={"dial_timeout": 60})
+    outcome = kata.run("true")
+    assert outcome.status == 1
+    assert "Kernel panic" in outcome.error
+    assert MADE not in log()
+
+
+def test_pods_at_once_on_first_use(kata, kata_config, session_directory):
+    path = session_directory / "templates-at-once"
+    kata_config.change(factory={"template": "auto", "template_path": str(path)})
+    with ThreadPoolExecutor() as pool:
+        outcomes = list(pool.map(lambda number: kata.sh(f"echo {number}"), range(3)))
+    assert [outcome.text for outcome in outcomes] == ["0\n", "1\n", "2\n"]
