@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "runtime/cli/check.h"
+#include "runtime/cli/factory.h"
 #include "runtime/cli/version.h"
 
 int main(int argc, char** argv) {
@@ -10,13 +11,23 @@ int main(int argc, char** argv) {
   app.set_version_flag("-v,--version", "kata-runtime  : " KATA_VERSION);
   app.require_subcommand(1);
   std::filesystem::path config_file;
-  CLI::App* check =
-      app.add_subcommand("check", "Whether a pod could start on this host, and why not");
-  check->add_option("--config", config_file,
-                    "configuration.toml to check instead of the default one");
+  const auto add_verb = [&config_file](CLI::App& parent, const char* name, const char* what) {
+    CLI::App* verb = parent.add_subcommand(name, what);
+    verb->add_option("--config", config_file, "configuration.toml to use, not the default one");
+    return verb;
+  };
+  CLI::App* check = add_verb(app, "check", "Whether a pod could start on this host, and why not");
+  CLI::App* factory = app.add_subcommand("factory", "Templates from which pods start");
+  factory->require_subcommand(1);
+  CLI::App* init = add_verb(*factory, "init", "Make the template now, so that no pod has to");
+  CLI::App* status = add_verb(*factory, "status", "Which templates there are");
+  add_verb(*factory, "destroy", "Remove all templates");
   CLI::App* version = app.add_subcommand("version", "Print the version");
   CLI11_PARSE(app, argc, argv);
 
   if (version->parsed()) return kata::cli::run_version();
-  return kata::cli::run_check(config_file);
+  if (check->parsed()) return kata::cli::run_check(config_file);
+  if (init->parsed()) return kata::cli::run_factory_init(config_file);
+  if (status->parsed()) return kata::cli::run_factory_status(config_file);
+  return kata::cli::run_factory_destroy(config_file);
 }

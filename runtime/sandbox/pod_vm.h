@@ -33,8 +33,9 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   /// Whether the guest continues a template: then a failed boot may be worth another one without.
   bool continues_template() const { return continues_template_; }
 
-  /// Boots a guest that knows nothing of a pod, saves it and ends it. Cleans up as boot() does.
-  Async<void> make_template(std::shared_ptr<factory::Draft> draft);
+  /// Instead of boot(): makes the template of these options, unless there is a valid one. Cleans up
+  /// as boot() does; abort() ends it too.
+  Async<void> provide_template();
 
   /// Makes a boot under way fail soon with Cancelled; boot() cleans up and answers.
   Async<void> abort();
@@ -74,6 +75,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Result<factory::Recipe> template_recipe() const;
   asio::awaitable<std::optional<factory::SavedVm>> find_template();
   Async<factory::SavedVm> make_and_open_template(factory::Recipe recipe);
+  Async<void> make_template(std::shared_ptr<factory::Draft> draft);
   Async<void> continue_template(factory::SavedVm saved);
   Async<void> run_template_steps(std::shared_ptr<factory::Draft> draft);
   void condemn_template(const Error& why) const;

@@ -72,6 +72,18 @@ asio::awaitable<std::optional<SavedVm>> PodVm::find_template() {
   co_return std::nullopt;
 }
 
+Async<void> PodVm::provide_template() {
+  auto self = shared_from_this();
+  KATA_CO_CHECK(describe_base());
+  KATA_CO_TRY(const Recipe recipe, template_recipe());
+  if (parts_.templates->open(recipe)) co_return Status{};
+  KATA_CO_CHECK(make_run_dir());
+  auto made = co_await make_and_open_template(recipe);
+  Status stopped = co_await stop();
+  if (!made) co_return std::unexpected(made.error());
+  co_return stopped;
+}
+
 Async<SavedVm> PodVm::make_and_open_template(Recipe recipe) {
   const auto store = parts_.templates;
   // Reads QEMU, kernel and initrd whole.
