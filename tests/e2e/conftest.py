@@ -41,6 +41,10 @@ def pytest_addoption(parser):
                      help="containerd runtime in the role of ours, to test the tests")
 
 
+    parser.addoption("--template", choices=("off", "auto"), default="off",
+                     help="auto: pods start from a template wherever a test says nothing else")
+
+
 def pytest_collection_modifyitems(config, items):
     """--runtime: runc selects what needs nothing of ours, kata what is not about runc alone."""
     wanted = config.getoption("--runtime")
@@ -136,7 +140,8 @@ def image_for_user(containerd, image_archive, session_directory):
 @pytest.fixture(scope="session")
 def session_config(session_directory, pytestconfig):
     build = KataBuild(pytestconfig.getoption("--build").resolve())
-    return KataConfig(session_directory / "configuration.toml", session_directory / "k", build)
+    return KataConfig(session_directory / "configuration.toml", session_directory / "k", build,
+                      template=pytestconfig.getoption("--template"))
 
 
 @pytest.fixture(scope="session")

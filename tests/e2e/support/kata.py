@@ -42,14 +42,14 @@ class KataBuild:
 class KataConfig:
     """The configuration.toml that containerd's environment names. Shims read it when they start."""
 
-    def __init__(self, path, state_root, build):
+    def __init__(self, path, state_root, build, template):
         self.path = path
         self.state_root = state_root
         self._defaults = {
             "hypervisor.qemu": {"kernel": str(build.kernel), "initrd": str(build.initrd)},
             "agent.kata": {"dial_timeout": BOOT_DEADLINE_S},
             "runtime": {"state_root": str(state_root), "enable_debug": True},
-            "factory": {"template": "off", "template_path": str(path.parent / "template")},
+            "factory": {"template": template, "template_path": str(path.parent / "template")},
         }
         self.reset()
 
