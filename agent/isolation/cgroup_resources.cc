@@ -13,7 +13,8 @@ namespace {
 constexpr int64_t kUnlimited = -1;
 const std::string kDefaultPeriodUs = "100000";
 
-std::string amount(int64_t value) { return value < 0 ? "max" : fmt::to_string(value); }
+/// As runc: -1 alone means no limit; of other negative numbers the kernel says EINVAL.
+std::string amount(int64_t value) { return value == kUnlimited ? "max" : fmt::to_string(value); }
 
 /// `key` is the spec's, for messages.
 Status write_limit(int group, const char* controller, const char* file, const char* key,

@@ -159,6 +159,13 @@ TEST_CASE("conversion of the spec's limits, into plain files") {
     CHECK(content("cpu.max") == "max 20000");
     CHECK(content("pids.max") == "max");
   }
+  SECTION("less than unlimited is the kernel's to refuse") {
+    resources.memory.limit = -2;
+    resources.pids_limit = -3;
+    REQUIRE(apply_resources(group.get(), resources));
+    CHECK(content("memory.max") == "-2");
+    CHECK(content("pids.max") == "-3");
+  }
   SECTION("what is not named stays") {
     std::ofstream(path / "cpu.max") << "30000 50000\n";
     std::ofstream(path / "memory.max") << "1000\n";

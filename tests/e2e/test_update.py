@@ -79,6 +79,14 @@ def test_what_is_not_named_stays(client, container, tasks):
     assert _children(client, container) < 20
 
 
+def test_negative_limit(client, container, tasks):
+    """-1 is no limit; another negative number is an error, and changes nothing."""
+    tasks.update(container, memory={"limit": 32 * MIB})
+    assert tasks.error("Update", container_id=container,
+                       resources=oci("LinuxResources", {"memory": {"limit": -2}}))
+    assert _allocate(client, container, 64) == 128 + 9
+
+
 def test_no_json(client, container, tasks):
     resources = oci("LinuxResources", {}) | {"value": b"{not json"}
     assert tasks.error("Update", container_id=container, resources=resources)
