@@ -66,6 +66,10 @@ Result<RenderedDevice> render_device(const Device& device, const std::string& id
 
 std::string device_id(size_t place) { return fmt::format("dev{}", place); }
 
+std::string function_id(size_t place, size_t function) {
+  return fmt::format("dev{}-{}", place, function);
+}
+
 std::string root_port_id(size_t place) { return fmt::format("rp{}", place); }
 
 std::string escape_option(std::string_view value) {

@@ -26,8 +26,10 @@ struct RenderedDevice {
 Result<RenderedDevice> render_device(const Device& device, const std::string& id,
                                      const std::string& vhost_fd_name);
 
-/// Names in the VM: of what is in the i-th place, and of the root port that is that place.
+/// Names in the VM: of what is in the i-th place (its function 0), of a further function there, and
+/// of the root port that is that place.
 std::string device_id(size_t place);
+std::string function_id(size_t place, size_t function);
 std::string root_port_id(size_t place);
 
 /// A value inside a comma-separated option of QEMU: commas are doubled.

@@ -14,6 +14,9 @@ using RunningPtr = std::shared_ptr<RunningQemu>;
 constexpr std::chrono::seconds kDetachLimit{10};
 constexpr std::chrono::seconds kMigrationLimit{30};
 
+/// PCI 3.0, section 3.2.2.3.4.
+constexpr size_t kFunctionsPerSlot = 8;
+
 /// Names under which QEMU keeps descriptors that came with getfd.
 constexpr const char* kStateFdName = "device-state";
 constexpr const char* kVhostFdName = "vhost";
@@ -54,16 +57,31 @@ Async<void> add_device(RunningPtr running, RenderedDevice rendered) {
   co_return Status{};
 }
 
-Async<void> attach_to(RunningPtr running, Device device, uint32_t port) {
-  const std::string id = device_id(port);
+/// The `function`-th of `count` devices that share a slot.
+Async<void> attach_function(RunningPtr running, Device device, uint32_t port, size_t function,
+                            size_t count) {
   if (const auto* vsock = std::get_if<KernelVsock>(&device)) {
     const json name = {{"fdname", kVhostFdName}};
     KATA_CO_CHECK(co_await running->qmp->execute_with_fd("getfd", name, vsock->vhost_fd));
   }
+  const std::string id = function == 0 ? device_id(port) : function_id(port, function);
   KATA_CO_TRY(RenderedDevice rendered, render_device(device, id, kVhostFdName));
   rendered.device["bus"] = root_port_id(port);
+  rendered.device["addr"] = fmt::format("0.{}", function);
+  if (function == 0 && count > 1) rendered.device["multifunction"] = true;
   Status added = co_await add_device(running, rendered);
   if (!added) co_return std::unexpected(added.error().with_stage("attach " + id));
+  co_return Status{};
+}
+
+Async<void> attach_to(RunningPtr running, std::vector<Device> devices, uint32_t port) {
+  if (devices.empty() || devices.size() > kFunctionsPerSlot)
+    co_return fail(Code::kInvalidArgument, "{} devices for one slot, it takes 1 to {}",
+                   devices.size(), kFunctionsPerSlot);
+  // QEMU tells the guest when function 0 comes: it is the last.
+  for (size_t function = devices.size(); function-- > 0;)
+    KATA_CO_CHECK(
+        co_await attach_function(running, devices[function], port, function, devices.size()));
   co_return Status{};
 }
 
@@ -169,8 +187,8 @@ DirectVm::~DirectVm() { (void)running_->process->kill(SIGKILL); }
 // The coroutines keep the process's record, not the VM: who waits may be the last to hold it.
 Async<std::string> DirectVm::wait_exit() { return wait_exit_of(running_); }
 Async<void> DirectVm::stop() { return stop_of(running_); }
-Async<void> DirectVm::attach(Device device, uint32_t port) {
-  return attach_to(running_, std::move(device), port);
+Async<void> DirectVm::attach(std::vector<Device> devices, uint32_t port) {
+  return attach_to(running_, std::move(devices), port);
 }
 Async<void> DirectVm::detach(uint32_t port) { return detach_from(running_, port); }
 Async<void> DirectVm::save(int device_state_fd) { return save_of(running_, device_state_fd); }

@@ -43,7 +43,7 @@ class DirectVm final : public Vm {
   const VmIdentity& identity() const override { return identity_; }
   Async<std::string> wait_exit() override;
   Async<void> stop() override;
-  Async<void> attach(Device device, uint32_t port) override;
+  Async<void> attach(std::vector<Device> devices, uint32_t port) override;
   Async<void> detach(uint32_t port) override;
   Async<void> save(int device_state_fd) override;
   Async<void> restore(int device_state_fd) override;

@@ -9,7 +9,9 @@ std::unexpected<Error> cannot(std::string_view what) {
 
 }  // namespace
 
-Async<void> Vm::attach(Device, uint32_t) { co_return cannot("attach a device to a running VM"); }
+Async<void> Vm::attach(std::vector<Device>, uint32_t) {
+  co_return cannot("attach a device to a running VM");
+}
 Async<void> Vm::detach(uint32_t) { co_return cannot("detach a device of a running VM"); }
 Async<void> Vm::save(int) { co_return cannot("save a VM"); }
 Async<void> Vm::restore(int) { co_return cannot("restore a VM"); }

@@ -77,9 +77,10 @@ class Vm {
 
   // Hotplug, and VMs that are saved and continued. Unimplemented: this launcher's VMs cannot.
 
-  /// Puts a device into a free root port. Completes when QEMU has it; the guest finds it by itself.
-  virtual Async<void> attach(Device device, uint32_t port);
-  /// Takes the device out of a root port. Completes when the guest has let go of it.
+  /// Puts devices, at most 8, into a free root port, as the functions of one slot: the guest hears
+  /// of all of them at once. Completes when QEMU has them; the guest finds them by itself.
+  virtual Async<void> attach(std::vector<Device> devices, uint32_t port);
+  /// Empties a root port that holds one device. Completes when the guest has let go of it.
   /// DeadlineExceeded: the guest keeps it.
   virtual Async<void> detach(uint32_t port);
 

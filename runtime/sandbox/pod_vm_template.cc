@@ -21,10 +21,8 @@ using hypervisor::VmConfig;
 
 constexpr uint64_t kBytesPerMib = 1024 * 1024;
 
-// Root ports of a template, and of every VM that continues it. The share is attached before the
-// transport: when the agent hears of the transport, the share is there.
-constexpr uint32_t kVsockPort = 0;
-constexpr uint32_t kSharePort = 1;
+// Root ports of a template, and of every VM that continues it; the first is for what every pod has.
+constexpr uint32_t kPodPort = 0;
 constexpr uint32_t kTemplatePorts = 4;
 
 Result<UniqueFd> make_guest_memory(uint64_t memory_mib) {
@@ -144,7 +142,7 @@ Async<void> PodVm::run_template_steps(std::shared_ptr<Draft> draft) {
   KATA_CO_CHECK(co_await connect_agent());
   KATA_CO_CHECK(co_await agent_->prepare_template());
   agent_.reset();
-  KATA_CO_CHECK(co_await vm_->detach(kVsockPort));
+  KATA_CO_CHECK(co_await vm_->detach(kPodPort));
   KATA_CO_CHECK(check_not_aborted());
   KATA_CO_CHECK(co_await vm_->save(draft->device_state()));
   const uint64_t size = vm.memory_mib * kBytesPerMib;
@@ -176,8 +174,10 @@ Async<void> PodVm::continue_template(SavedVm saved) {
   KATA_CO_CHECK(std::move(copied));
   KATA_CO_CHECK(check_not_aborted());
   KATA_CO_CHECK(co_await vm_->restore(saved.device_state.get()));
-  KATA_CO_CHECK(co_await vm_->attach(share_->device(), kSharePort));
-  KATA_CO_CHECK(co_await vm_->attach(vsock_->device(), kVsockPort));
+  // The share first: the guest sets functions up in their order, and when the agent hears of the
+  // transport, the share has to be there.
+  std::vector<hypervisor::Device> devices = {share_->device(), vsock_->device()};
+  KATA_CO_CHECK(co_await vm_->attach(devices, kPodPort));
   KATA_CO_CHECK(co_await vm_->resume());
   co_return Status{};
 }

@@ -20,7 +20,7 @@ class Launch:
 def launch(kata, kata_config, leaks):
     """launch(launcher=…): runs a container under these settings of the hypervisor."""
     def run(**settings):
-        kata_config.change(hypervisor=settings)
+        kata_config.change(hypervisor=settings, factory={"template": "off"})
         with kata.session("sh", "-c", "uname -r; echo ready; read unused || exit 42") as session:
             [kernel] = session.read_until("ready")
             qemu, shim = leaks.only("qemu-system"), leaks.only("containerd-shim")
@@ -61,7 +61,8 @@ def test_libvirt_system_daemon(launch, libvirtd):
 
 def test_libvirt_daemon_is_not_there(kata, kata_config):
     uri = "qemu:///system?socket=/no/such/libvirt-sock"
-    kata_config.change(hypervisor={"launcher": "libvirt", "libvirt_uri": uri})
+    kata_config.change(hypervisor={"launcher": "libvirt", "libvirt_uri": uri},
+                       factory={"template": "off"})
     outcome = kata.run("true")
     assert outcome.status == 1, outcome
     assert "connect socket to '/no/such/libvirt-sock'" in outcome.error, outcome

@@ -196,9 +196,11 @@ class FakeVm : public hypervisor::Vm {
     script_.end_vm("stopped");
     co_return Status{};
   }
-  Async<void> attach(hypervisor::Device device, uint32_t port) override {
-    const bool share = std::holds_alternative<hypervisor::VhostUserFs>(device);
-    script_.vm_calls.push_back(fmt::format("attach {} {}", share ? "share" : "vsock", port));
+  Async<void> attach(std::vector<hypervisor::Device> devices, uint32_t port) override {
+    std::string call = fmt::format("attach {}", port);
+    for (const auto& device : devices)
+      call += std::holds_alternative<hypervisor::VhostUserFs>(device) ? " share" : " vsock";
+    script_.vm_calls.push_back(call);
     co_return Status{};
   }
   Async<void> detach(uint32_t port) override {
