@@ -6,6 +6,8 @@ import matplotlib
 from matplotlib.figure import Figure as Canvas
 
 COLUMNS = 3
+# Beyond it the short bars could not be told apart.
+LINEAR_RATIO = 20
 COLOURS = {"floor": "#888888", "cold": "#1f77b4", "template": "#17becf", "runc": "#2ca02c",
            "runsc": "#ff7f0e"}
 
@@ -34,5 +36,9 @@ def _draw(axis, row):
     axis.plot(percentiles, names, linestyle="", marker="|", markersize=10, color="black")
     axis.invert_yaxis()
     axis.set_title(row.figure.title, fontsize=10)
-    axis.set_xlabel(row.figure.unit, fontsize=9)
-    axis.set_xlim(left=0)
+    if max(medians) > LINEAR_RATIO * min(medians):
+        axis.set_xscale("log")
+        axis.set_xlabel(f"{row.figure.unit}, logarithmic", fontsize=9)
+    else:
+        axis.set_xlabel(row.figure.unit, fontsize=9)
+        axis.set_xlim(left=0)
