@@ -43,6 +43,8 @@ class Pods:
         self._build = build
         self.image = "localhost/kata-bench:latest" if programs else oci_image.BUSYBOX_IMAGE
         archive = DIRECTORY / ("bench.tar" if programs else "busybox.tar")
+        if programs:
+            archive.unlink(missing_ok=True)  # The one that is there may be of another build.
         self._configuration = DIRECTORY / "configuration.toml"
         DIRECTORY.mkdir(parents=True, exist_ok=True)
         STATE_ROOT.mkdir(mode=0o700, exist_ok=True)
