@@ -39,10 +39,8 @@ def run(progress, build, given):
         with progress.stage("peers", FAILURES) as stage:
             stack.enter_context(leftovers.checked(containers))
             sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="kata-bench-"))
-            peers = _make_peers(containers, build, programs, Path(sockets), figures)
+            peers = _make_peers(stage, containers, build, programs, Path(sockets), figures)
             figures.machine = _machine(peers, load_before)
-            for name, reason in figures.left_out.items():
-                stage.show(f"{name} is left out: {reason}")
         for benchmark in chosen:
             with progress.stage(benchmark.NAME, FAILURES) as stage:
                 _measure(stage, benchmark, peers, figures, given)
@@ -61,7 +59,7 @@ def command_line(given):
     return " ".join(["tools/bench", "all", *options, *only])
 
 
-def _make_peers(containers, build, programs, sockets, figures):
+def _make_peers(stage, containers, build, programs, sockets, figures):
     share = guest_programs.make_share(pods.DIRECTORY / "share", programs)
 
     def container(name, runtime):
@@ -77,14 +75,20 @@ def _make_peers(containers, build, programs, sockets, figures):
         # Every other failure is one of the benchmark.
         if "[factory]" not in str(error):
             raise
-        figures.left_out["template"] = 'our runtime refuses [factory] template = "auto"'
+        _leave_out(stage, figures, "template", 'our runtime refuses [factory] template = "auto"', error)
     peers.append(container("runc", pods.RUNC))
     try:
         figures.runsc_platform, runtime = runsc.find(containers)
         peers.append(container("runsc", runtime))
     except runsc.NotUsable as error:
-        figures.left_out["runsc"] = str(error)
+        _leave_out(stage, figures, "runsc", str(error), error.__cause__)
     return peers
+
+
+def _leave_out(stage, figures, peer, reason, cause):
+    """The cause may name paths of this machine: it is shown, not published."""
+    figures.left_out[peer] = reason
+    stage.show(f"{peer} is left out: {reason}" + (f" ({cause})" if cause else ""))
 
 
 def _machine(peers, load_before):

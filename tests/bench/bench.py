@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-sys.path += [str(TOP / "tools/lib"), str(TOP / "guest-image")]
+sys.path += [str(TOP / "tools/lib"), str(TOP / "guest-image"), str(TOP / "tests/e2e")]
 
 # pylint: disable=wrong-import-position
 import all_benchmark

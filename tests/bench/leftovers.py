@@ -1,16 +1,10 @@
 """That a run leaves nothing on the host, looked at as the end-to-end tests do."""
 
 import contextlib
-import sys
 
-import project
-
-sys.path.append(str(project.TOP / "tests/e2e"))
-
-# pylint: disable=wrong-import-position
 import pods
 from support.events import EventStream
-from support.leaks import LeakCheck, remove_namespace_cgroups
+from support.leaks import LeakCheck
 
 DEADLINE_S = 60
 
@@ -30,4 +24,3 @@ def checked(containers):
         left = check.wait_clean(DEADLINE_S)
     if left:
         raise Leftovers("left on the host:\n  " + "\n  ".join(left))
-    remove_namespace_cgroups(pods.NAMESPACE)

@@ -11,6 +11,7 @@ import memory
 import oci_image
 import project
 from private_containerd import ContainerdError, PrivateContainerd
+from support.leaks import remove_namespace_cgroups
 
 DIRECTORY = project.BUILD / "bench"
 # Not below DIRECTORY: paths of sockets are short.
@@ -62,6 +63,9 @@ class Pods:
 
     def close(self):
         self.containerd.stop()
+        # What is not empty stays, for whoever looks for the cause.
+        with contextlib.suppress(OSError):
+            remove_namespace_cgroups(NAMESPACE)
         with contextlib.suppress(OSError):
             STATE_ROOT.rmdir()
 

@@ -30,13 +30,14 @@ def find(containers):
     """(platform, Runtime) of the first platform on which a container runs; NotUsable if none."""
     if not shutil.which("runsc"):
         raise NotUsable("Debian's package runsc is not installed")
-    reasons = []
+    cause = None
     for platform in PLATFORMS:
         candidate = runtime(platform)
         try:
             containers.run(candidate, f"kata-bench-{platform}", "true")
         except (ContainerdError, subprocess.TimeoutExpired) as error:
-            reasons.append(f"{platform}: {error}")
+            cause = error
             continue
         return platform, candidate
-    raise NotUsable("; ".join(reasons))
+    # Published: the cause, which may name paths of this machine, is not part of it.
+    raise NotUsable(f"no container runs here with {' or '.join(PLATFORMS)}") from cause

@@ -3,6 +3,7 @@ read are new to the guest and in the host's cache, so that no disk is measured; 
 synced, for the same reason."""
 
 import json
+import os
 
 from figures import Aim, Figure
 from peers import DATA, Peer
@@ -41,10 +42,17 @@ norandommap=1
 def run(peer, short):
     mib = SIZE_MIB_SHORT if short else SIZE_MIB
     peer.data.joinpath("jobs.fio").write_text(job_file(mib))
+    written = [peer.data / name for name in job_names() if "write" in name]
     for name in job_names():
-        _prepare(peer.data / name, mib if "read" in name else 0)
-    return rates(peer.output("/usr/bin/fio", "--max-jobs=1", "--output-format=json",
-                             f"{DATA}/jobs.fio"))
+        if "read" in name:
+            _prepare(peer.data / name, mib)
+    try:
+        return rates(peer.output("/usr/bin/fio", "--max-jobs=1", "--output-format=json",
+                                 f"{DATA}/jobs.fio"))
+    finally:
+        # Before the host writes them to its disk at the next peer's cost; each run makes new ones.
+        for path in written:
+            path.unlink(missing_ok=True)
 
 
 def job_names():
@@ -66,12 +74,12 @@ def rates(printed):
 
 
 def _prepare(path, mib):
-    """A file to read, in the host's cache, or none."""
-    if not mib:
-        path.unlink(missing_ok=True)
-    elif not path.exists() or path.stat().st_size != mib << 20:
-        with open(path, "wb") as file:
-            for _ in range(mib):
-                file.write(bytes(range(256)) * (1 << 12))
-    else:
+    """A file to read, on the disk and in the host's cache."""
+    if path.exists() and path.stat().st_size == mib << 20:
         path.read_bytes()
+        return
+    with open(path, "wb") as file:
+        for _ in range(mib):
+            file.write(bytes(range(256)) * (1 << 12))
+        file.flush()
+        os.fsync(file.fileno())
