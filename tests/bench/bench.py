@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def main():
     arguments = parse_arguments()
     if os.geteuid() != 0:
         sys.exit(NEEDS_ROOT)
+    # Whoever ends a run early finds nothing left, either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by SIGTERM"))
     progress = Progress("bench", project.LOGS)
     build = Build(arguments.build) if arguments.build else make_build(progress)
     missing = build.missing()
