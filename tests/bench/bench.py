@@ -2,13 +2,16 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-sys.path += [str(TOP / "tools/lib"), str(TOP / "guest-image")]
+sys.path += [str(TOP / "tools/lib"), str(TOP / "guest-image"), str(TOP / "tests/e2e")]
 
 # pylint: disable=wrong-import-position
+import all_benchmark
+import benchmarks
 import exec_benchmark
 import packages
 import project
@@ -24,6 +27,8 @@ def main():
     arguments = parse_arguments()
     if os.geteuid() != 0:
         sys.exit(NEEDS_ROOT)
+    # Whoever ends a run early finds nothing left, either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by SIGTERM"))
     progress = Progress("bench", project.LOGS)
     build = Build(arguments.build) if arguments.build else make_build(progress)
     missing = build.missing()
@@ -34,16 +39,25 @@ def main():
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__.partition(": ")[2])
-    benchmarks = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
-    start = add_benchmark(benchmarks, "start", "from `ctr run` to its end, with memory when idle", 11)
+    commands = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
+    everything = add_benchmark(commands, "all", "everything, on every peer, with plots", 11)
+    everything.add_argument("--short", action="store_true", help="each benchmark once, with small "
+                            "sizes: for CI, which only wants to know that they work")
+    everything.add_argument("--only", type=names, metavar="NAME[,NAME]", help="of "
+                            f"{', '.join(benchmark.NAME for benchmark in benchmarks.load())}")
+    everything.add_argument("--out", type=Path, metavar="DIR", default=project.TOP / "docs/benchmarks",
+                            help="where results.json, results.md and the plots go "
+                            "(default: docs/benchmarks)")
+    everything.set_defaults(run=all_benchmark.run)
+    start = add_benchmark(commands, "start", "from `ctr run` to its end, with memory when idle", 11)
     start.set_defaults(run=lambda progress, build, given: start_benchmark.run(
         progress, build, given.runs, given.json))
-    execs = add_benchmark(benchmarks, "exec", "`ctr task exec`, and a thousand of them in a row", 51)
+    execs = add_benchmark(commands, "exec", "`ctr task exec`, and a thousand of them in a row", 51)
     execs.add_argument("--in-a-row", type=positive, default=1000, metavar="N",
                        help="execs in one container, for the curve (default: %(default)s)")
     execs.set_defaults(run=lambda progress, build, given: exec_benchmark.run(
         progress, build, given.runs, given.in_a_row, given.json))
-    stdio = add_benchmark(benchmarks, "stdio", "throughput of a container's stdout", 5)
+    stdio = add_benchmark(commands, "stdio", "throughput of a container's stdout", 5)
     stdio.add_argument("--mib", type=positive, default=256, metavar="N",
                        help="size of each run (default: %(default)s)")
     stdio.set_defaults(run=lambda progress, build, given: stdio_benchmark.run(
@@ -51,8 +65,8 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def add_benchmark(benchmarks, name, what, runs):
-    parser = benchmarks.add_parser(name, help=what)
+def add_benchmark(commands, name, what, runs):
+    parser = commands.add_parser(name, help=what)
     parser.add_argument("--runs", type=positive, default=runs, metavar="N",
                         help="measured runs of each kind, interleaved (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
@@ -68,6 +82,14 @@ def positive(text):
     return number
 
 
+def names(text):
+    known = [benchmark.NAME for benchmark in benchmarks.load()]
+    for name in text.split(","):
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"no benchmark {name}: there are {', '.join(known)}")
+    return text.split(",")
+
+
 def make_build(progress):
     with progress.stage("packages", failures=(packages.PackagesMissing,)) as stage:
         packages.install(stage.run, "build", "run")
@@ -75,7 +97,7 @@ def make_build(progress):
         project.configure(stage)
     with progress.stage("build") as stage:
         project.compile_targets(stage, *map(project.target, (project.SHIM, project.AGENT,
-                                                             *Build.FLOORS)))
+                                                             *Build.PROGRAMS)))
     with progress.stage("guest image") as stage:
         project.build_guest_image(stage)
     return Build(project.BUILD)

@@ -46,7 +46,7 @@ def _interleaved(stage, containers, figures, runs):
     for number in range(runs + 1):
         stage.show(f"{number} of {runs}" if number else "warming up")
         for kind, name in NAMES.items():
-            took_ms = _time_exec(containers, name, f"run-{number}")
+            took_ms = containers.time_exec(name, f"run-{number}")
             if number:
                 figures.exec_ms[kind].append(took_ms)
 
@@ -66,7 +66,7 @@ def _beside_stopped_readers(stage, containers, figures, runs):
                         ("exec", ("tasks", "exec", "--exec-id", f"beside-{number}", name, "true")),
                         ("stats", ("tasks", "metrics", name))):
                     began = time.perf_counter()
-                    containers.containerd.ctr(*arguments)
+                    containers.ctr(*arguments)
                     if number:
                         figures.beside_ms[call][kind].append((time.perf_counter() - began) * 1000)
 
@@ -74,14 +74,14 @@ def _beside_stopped_readers(stage, containers, figures, runs):
 @contextlib.contextmanager
 def _stopped_reader(containers, name):
     """An exec in the container that floods its stdout, of which nothing is read after a byte."""
-    argv = containers.containerd.ctr_argv("tasks", "exec", "--exec-id", "flood", name, *FLOOD)
+    argv = containers.ctr_argv("tasks", "exec", "--exec-id", "flood", name, *FLOOD)
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, bufsize=0) as flood:
         try:
             flood.stdout.read(1)
             yield
         finally:
-            containers.containerd.ctr("tasks", "kill", "--exec-id", "flood", "-s", "SIGKILL", name)
+            containers.ctr("tasks", "kill", "--exec-id", "flood", "-s", "SIGKILL", name)
             flood.kill()
 
 
@@ -91,12 +91,6 @@ def _in_a_row(stage, containers, figures, count):
     for first in range(0, count, BLOCK):
         stage.show(f"{first} of {count}")
         size = min(BLOCK, count - first)
-        took_ms = [_time_exec(containers, NAMES["kata"], f"row-{first + number}")
+        took_ms = [containers.time_exec(NAMES["kata"], f"row-{first + number}")
                    for number in range(size)]
         figures.blocks.append(Block(first + size, took_ms, usage.of_shim(NAMES["kata"])))
-
-
-def _time_exec(containers, name, exec_id):
-    began = time.perf_counter()
-    containers.exec(name, exec_id, "true")
-    return (time.perf_counter() - began) * 1000

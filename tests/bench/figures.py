@@ -1,13 +1,38 @@
-"""Medians, percentiles and tables."""
+"""Figures, their medians and percentiles, and tables."""
 
 import math
 import statistics
+from dataclasses import dataclass
+
+DIGITS = {"ratio": 3}
 
 
-def summary(name, milliseconds):
-    """A result as the JSON form has it."""
-    return {"name": name, "median_ms": round(statistics.median(milliseconds), 1),
-            "p95_ms": round(percentile(milliseconds, 95), 1), "runs": len(milliseconds)}
+@dataclass(frozen=True)
+class Figure:
+    """What a benchmark brings samples of."""
+    name: str
+    title: str
+    unit: str  # as it is written: ms, MiB/s; "ratio" where there is none
+    higher_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a peer's median of a figure has to reach: `limit`, or that part of another peer's."""
+    figure: str
+    peer: str
+    limit: float
+    of: str = None
+
+
+def summary(name, values, unit="ms", higher_is_better=False):
+    """A result as the JSON form has it. The percentile is on the bad side: 95 of 100 runs were no
+    worse."""
+    digits = DIGITS.get(unit, 1)
+    suffix = unit.lower().replace("/", "_per_")
+    return {"name": name, f"median_{suffix}": round(statistics.median(values), digits),
+            f"p95_{suffix}": round(percentile(values, 5 if higher_is_better else 95), digits),
+            "runs": len(values)}
 
 
 def percentile(values, percent):

@@ -18,3 +18,9 @@ def test_table_aligns_names_left_and_figures_right():
         "         ms\n"
         "floor     5\n"
         "cold   1234")
+
+
+def test_the_percentile_of_a_rate_is_a_low_one():
+    assert figures.summary("cold", [*range(100, 120)], "MiB/s", higher_is_better=True) == {
+        "name": "cold", "median_mib_per_s": 109.5, "p95_mib_per_s": 100, "runs": 20}
+    assert figures.summary("cold", [0.81234], "ratio")["median_ratio"] == 0.812

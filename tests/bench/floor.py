@@ -4,10 +4,10 @@ import subprocess
 import time
 from dataclasses import dataclass
 
+import timed_output
 from guest_image import cpio, image, kernel, kernel_package
 
 LINE = b"PID 1"
-TIMEOUT_S = 120
 # Of our runtime's command line, what makes the machine. The rest are devices, sockets and a name.
 KEPT = ("-nodefaults", "-no-user-config", "-no-reboot", "-display", "-sandbox", "-machine", "-accel",
         "-cpu", "-smp", "-m", "-rtc", "-kernel", "-append")
@@ -65,18 +65,23 @@ def _options(arguments):
     return options
 
 
-def run(argv):
+def run(argv, line=LINE):
+    """line: printed by PID 1 when it has come as far as it should."""
     began = time.perf_counter()
     pid1 = None
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT) as process:
         output = b""
-        # Ends when QEMU does.
-        while chunk := process.stdout.read1():
-            output += chunk
-            if pid1 is None and LINE in output:
-                pid1 = time.perf_counter()
-        status = process.wait(TIMEOUT_S)
+        try:
+            # Ends when QEMU does.
+            for chunk in timed_output.chunks(process.stdout.fileno(), argv):
+                output += chunk
+                if pid1 is None and line in output:
+                    pid1 = time.perf_counter()
+            status = process.wait(timed_output.DEADLINE_S)
+        except BaseException:
+            process.kill()
+            raise
     ended = time.perf_counter()
     if status != 0 or pid1 is None:
         raise FloorError(f"the floor's VM ended with status {status}: "

@@ -3,11 +3,14 @@
 
 namespace kata::bench {
 
-inline long system_call(long number, long first, long second = 0, long third = 0) {
+inline long system_call(long number, long first, long second = 0, long third = 0, long fourth = 0,
+                        long fifth = 0) {
   long result;
+  register long r10 asm("r10") = fourth;
+  register long r8 asm("r8") = fifth;
   asm volatile("syscall"
                : "=a"(result)
-               : "a"(number), "D"(first), "S"(second), "d"(third)
+               : "a"(number), "D"(first), "S"(second), "d"(third), "r"(r10), "r"(r8)
                : "rcx", "r11", "memory");
   return result;
 }

@@ -6,15 +6,16 @@ import contextlib
 import json
 import os
 import subprocess
-import time
 
 import floor
 import pods
+import timed_output
 import timeline
 from private_containerd import ContainerdError
 from start_report import StartFigures
 
-FAILURES = (ContainerdError, floor.FloorError, subprocess.SubprocessError)
+FAILURES = (ContainerdError, floor.FloorError, subprocess.SubprocessError,
+            timed_output.CommandFailed)
 
 
 def run(progress, build, runs, json_path):
@@ -45,21 +46,11 @@ def _measure(stage, containers, figures, runs):
         stage.show(f"{number} of {runs}" if number else "warming up")
         floor_run = floor.run(figures.floor_argv)
         name = f"kata-bench-{number}"
-        cold = _time(containers, pods.KATA, name)
-        runc = _time(containers, pods.RUNC, f"{name}-runc")
+        cold = timed_output.run(containers.run_argv(pods.KATA, name, "true"))
+        runc = timed_output.run(containers.run_argv(pods.RUNC, f"{name}-runc", "true"))
         if number:
             figures.floor.append(floor_run)
-            figures.cold_ms.append(_milliseconds(cold))
-            figures.runc_ms.append(_milliseconds(runc))
-            began[name] = cold
+            figures.cold_ms.append(cold.total_ms)
+            figures.runc_ms.append(runc.total_ms)
+            began[name] = (cold.began, cold.began + cold.total_ms / 1000)
     return began
-
-
-def _time(containers, runtime, name):
-    began = time.time()
-    containers.run(runtime, name, "true")
-    return began, time.time()
-
-
-def _milliseconds(span):
-    return (span[1] - span[0]) * 1000

@@ -4,6 +4,7 @@
 #include <linux/vm_sockets.h>
 
 #include "tests/bench/freestanding.h"
+#include "tests/bench/guest_modules.h"
 #include "tests/bench/vsock_floor.h"
 
 namespace {
@@ -11,42 +12,15 @@ namespace {
 using kata::bench::address_of;
 using kata::bench::system_call;
 
-constexpr long kRead = 0;
 constexpr long kWrite = 1;
-constexpr long kOpen = 2;
-constexpr long kClose = 3;
 constexpr long kSocket = 41;
 constexpr long kConnect = 42;
-constexpr long kFinitModule = 313;
 
 constexpr long kVsockFamily = 40;
 constexpr long kStream = 1;
 
-// Where guest-image/ puts the names of the modules, one per line, in the order in which they load.
-constexpr char kModuleList[] = "/etc/kata/modules";
-
-char module_list[4096];
 // Several packets at once, as a program has them ready that writes as fast as it can.
 char zeros[256 * 1024];
-
-void load(const char* path) {
-  const long file = system_call(kOpen, address_of(path));
-  system_call(kFinitModule, file, address_of(""), 0);
-  system_call(kClose, file);
-}
-
-// Without the list everything is built in. What does not load shows when there is no vsock.
-void load_modules() {
-  const long file = system_call(kOpen, address_of(kModuleList));
-  const long size = system_call(kRead, file, address_of(module_list), sizeof module_list - 1);
-  char* path = module_list;
-  for (char* next = module_list; next < module_list + size; ++next) {
-    if (*next != '\n') continue;
-    *next = '\0';
-    load(path);
-    path = next + 1;
-  }
-}
 
 long connect_to_host() {
   const long socket = system_call(kSocket, kVsockFamily, kStream);
@@ -60,7 +34,7 @@ long connect_to_host() {
 }  // namespace
 
 extern "C" [[noreturn]] void _start() {
-  load_modules();
+  kata::bench::load_modules();
   const long host = connect_to_host();
   if (host < 0) kata::bench::print("no vsock connection to the host\n");
   while (host >= 0 && system_call(kWrite, host, address_of(zeros), sizeof zeros) > 0) {

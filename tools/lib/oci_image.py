@@ -12,25 +12,28 @@ BUSYBOX_IMAGE = "localhost/busybox:latest"
 SOURCE_DATE_EPOCH = 0
 
 
-def build_busybox_image(archive):
-    """Writes the OCI archive `archive` (imports as BUSYBOX_IMAGE), unless it is there already and no
-    older than busybox. Returns its path."""
+def build_busybox_image(archive, name=BUSYBOX_IMAGE, files=None):
+    """Writes the OCI archive `archive`, which imports as `name`, unless it is there already and no
+    older than what goes in: busybox and `files` (path in the image -> file). Returns its path."""
     archive = Path(archive)
-    if archive.exists() and archive.stat().st_mtime >= BUSYBOX.stat().st_mtime:
+    files = files or {}
+    newest = max(path.stat().st_mtime for path in (BUSYBOX, *files.values()))
+    if archive.exists() and archive.stat().st_mtime >= newest:
         return archive
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
         layout = Path(scratch) / "layout"
         root = Path(scratch) / "root"
-        _make_root(root)
+        make_root(root, files)
         _make_layout(layout, root)
         partial = Path(scratch) / "archive.tar"
-        _write_archive(partial, layout)
+        _write_archive(partial, layout, name)
         partial.rename(archive)
     return archive
 
 
-def _make_root(root):
+def make_root(root, files):
+    """The image's tree in the directory `root`, which is made."""
     for directory in ("bin", "etc", "proc", "sys", "dev", "tmp", "root", "var"):
         (root / directory).mkdir(parents=True)
     (root / "tmp").chmod(0o1777)
@@ -42,6 +45,10 @@ def _make_root(root):
     for applet in applets.split():
         if applet != "busybox":
             os.link(root / "bin/busybox", root / "bin" / applet)
+    for path, source in files.items():
+        target = root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
 
 
 def _make_layout(layout, root):
@@ -56,12 +63,12 @@ def _make_layout(layout, root):
         subprocess.run(["umoci", *arguments], check=True, capture_output=True, text=True)
 
 
-def _write_archive(archive, layout):
+def _write_archive(archive, layout, name):
     index = layout / "index.json"
     # containerd takes the image's full name from the reference of the index.
     index.write_text(index.read_text().replace(
         '"org.opencontainers.image.ref.name":"latest"',
-        f'"org.opencontainers.image.ref.name":"{BUSYBOX_IMAGE}"'))
+        f'"org.opencontainers.image.ref.name":"{name}"'))
     with tarfile.open(archive, "w") as tar:
         for path in sorted(layout.rglob("*")):
             tar.add(path, arcname=str(path.relative_to(layout)), recursive=False)

@@ -13,7 +13,7 @@ import packages
 import project
 from progress import CommandFailed, Progress
 
-SUITES = ("unit", "integration", "e2e")
+SUITES = ("unit", "integration", "e2e", "bench")
 # Not part of "all": each compiles everything once more.
 SANITIZERS = {"asan": "address,undefined", "tsan": "thread"}
 # ThreadSanitizer is for what has threads, or shares memory with the guest. Not for the agent: it cannot
@@ -68,6 +68,8 @@ def main():
     if "e2e" in suites:
         fetch_newer_containerds(progress)
         totals.add(run_pytest(progress, "e2e", project.TOP / "tests/e2e"))
+    if "bench" in suites:
+        totals.add(run_benchmarks(progress))
     progress.finish()
     print(totals, flush=True)
     sys.exit(1 if totals.failed else 0)
@@ -75,13 +77,13 @@ def main():
 
 def require_root(suites):
     if os.geteuid() != 0 and not set(suites) <= {"unit", *SANITIZERS}:
-        sys.exit("tools/test: integration and e2e tests have to run as root (VMs, mounts, "
-                 "containerd); 'tools/test unit' does not")
+        sys.exit("tools/test: integration and e2e tests and benchmarks have to run as root "
+                 "(VMs, mounts, containerd); 'tools/test unit' does not")
 
 
 def install_packages(progress):
     with progress.stage("packages", failures=(packages.PackagesMissing,)) as stage:
-        packages.install(stage.run, "build", "run", "test")
+        packages.install(stage.run, "build", "run", "test", "bench")
 
 
 def prepare(progress, suites):
@@ -113,6 +115,14 @@ def run_checks(progress):
             failed = stage.run(command, check=False, echo=True) != 0
         totals.add(Totals(passed=int(not failed), failed=int(failed)))
     return totals
+
+
+def run_benchmarks(progress):
+    """Only whether they work: no figure of the short form makes one fail. All of them are one test."""
+    with progress.stage("benchmarks") as stage:
+        failed = stage.run([project.TOP / "tools/bench", "all", "--short", "--build", project.BUILD,
+                            "--out", project.LOGS / "benchmarks"], check=False, echo=True) != 0
+    return Totals(passed=int(not failed), failed=int(failed))
 
 
 def run_sanitizer(progress, name):

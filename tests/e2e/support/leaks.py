@@ -1,7 +1,7 @@
 """What a container may have left on the host.
 
-Ours is what mentions this session: its directory (containerd's root, state and socket, the
-runtime's state root) in a command line, an environment, a mount or a socket's name; its containerd
+Ours is what mentions this session: its directory (containerd's root, state and socket) or the
+runtime's state root in a command line, an environment, a mount or a socket's name; its containerd
 namespace in a cgroup; its containerd's objects. So other users of the machine do not disturb.
 """
 
@@ -19,12 +19,14 @@ NETNS_DIRECTORY = Path("/run/netns")
 
 
 class LeakCheck:
-    def __init__(self, directory, containerd, events, state_root):
-        """directory: of the session; everything that it starts has a path below it."""
+    def __init__(self, directory, containerd, events, state_root, namespace=NAMESPACE):
+        """directory: of the session; everything that it starts mentions a path below it or below
+        the state root. namespace: containerd's."""
         self._directory = directory
         self._containerd = containerd
         self._events = events
         self._state_root = state_root
+        self._namespace = namespace
         self._before = None
 
     def begin(self):
@@ -61,7 +63,8 @@ class LeakCheck:
     def processes(self):
         """Ours, without the harness: shims, QEMU, virtiofsd, a container's, a ctr that was left."""
         harness = {os.getpid(), self._containerd.pid, self._events.pid}
-        return [process for process in processes.mentioning([self._directory], f"/{NAMESPACE}")
+        return [process for process in processes.mentioning(
+            [self._directory, self._state_root], f"/{self._namespace}")
                 if process.pid not in harness]
 
     def programs(self, name):
@@ -99,7 +102,7 @@ class LeakCheck:
         for process in self.processes():
             wakeups.watch_process(process.pid)
         for directory in (SHIM_SOCKETS, NETNS_DIRECTORY, self._directory, *self._state_parents(),
-                          *self._state_directories(), *_namespace_cgroups()):
+                          *self._state_directories(), *_namespace_cgroups(self._namespace)):
             wakeups.watch_directory(directory)
 
     # -- what is looked at -------------------------------------------------------------------------
@@ -118,14 +121,17 @@ class LeakCheck:
                 text = Path(f"/proc/{pid}/mountinfo").read_text()
             except OSError:
                 continue
-            lines += [line for line in text.splitlines() if f"{self._directory}/" in line]
+            lines += [line for line in text.splitlines() if self._is_ours(line)]
         return lines
+
+    def _is_ours(self, text):
+        return any(f"{directory}/" in text for directory in (self._directory, self._state_root))
 
     def _listening_sockets(self):
         """Unix sockets with our directory in their name, also abstract ones, as in `ss -xl`."""
         own = (str(self._containerd.address), f"{self._containerd.address}.ttrpc")
         return [name for name in _unix_socket_names()
-                if str(self._directory) in name and name not in own]
+                if self._is_ours(name) and name not in own]
 
     def _dead_shim_sockets(self):
         served = _unix_socket_names()
@@ -133,7 +139,7 @@ class LeakCheck:
                 if name not in served]
 
     def _state_parents(self):
-        bundles = f"io.containerd.runtime.v2.task/{NAMESPACE}"
+        bundles = f"io.containerd.runtime.v2.task/{self._namespace}"
         return (self._state_root, self._containerd.state / bundles,
                 self._containerd.directory / "root" / bundles)
 
@@ -141,16 +147,16 @@ class LeakCheck:
         return sorted(entry for parent in self._state_parents() for entry in _entries(parent))
 
     def _cgroups(self):
-        return sorted(directory for parent in _namespace_cgroups()
+        return sorted(directory for parent in _namespace_cgroups(self._namespace)
                       for directory, _, _ in os.walk(parent) if directory != parent)
 
     def _ctr(self, *args):
-        return self._containerd.ctr(*args, namespace=NAMESPACE, check=False).stdout.split()
+        return self._containerd.ctr(*args, namespace=self._namespace, check=False).stdout.split()
 
     def _active_snapshots(self, snapshotter=None):
         names = [snapshotter] if snapshotter else self._containerd.snapshotters()
         rows = [line.split() for name in names for line in self._containerd.ctr(
-            "snapshots", "--snapshotter", name, "ls", namespace=NAMESPACE).stdout.splitlines()[1:]]
+            "snapshots", "--snapshotter", name, "ls", namespace=self._namespace).stdout.splitlines()[1:]]
         return [row[0] for row in rows if row[-1] != "Committed"]
 
 
@@ -168,15 +174,15 @@ def _unix_socket_names():
     return {row[7] for row in rows if len(row) == 8 and int(row[3], 16) & 0x10000}
 
 
-def remove_namespace_cgroups():
+def remove_namespace_cgroups(namespace=NAMESPACE):
     """At the end of the session: runc and containerd leave the parents."""
-    for cgroup in _namespace_cgroups():
+    for cgroup in _namespace_cgroups(namespace):
         os.rmdir(cgroup)
 
 
-def _namespace_cgroups():
+def _namespace_cgroups(namespace):
     """The session's parent cgroup in each hierarchy."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    parents = [f"{fields[1]}/{NAMESPACE}" for fields in mounts
+    parents = [f"{fields[1]}/{namespace}" for fields in mounts
                if fields[2] in ("cgroup", "cgroup2")]
     return [parent for parent in parents if os.path.isdir(parent)]

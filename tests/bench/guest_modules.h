@@ -1,0 +1,10 @@
+// Loading of the kernel modules that guest-image/ put into the initramfs.
+#pragma once
+
+namespace kata::bench {
+
+/// Loads them all. Where the kernel has everything built in there is no list and nothing to do;
+/// what does not load shows when its device is missing.
+void load_modules();
+
+}  // namespace kata::bench
