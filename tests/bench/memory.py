@@ -1,8 +1,12 @@
-"""What a pod's processes cost the host: proportional set sizes."""
+"""What a pod's processes cost the host: proportional set sizes, and memory files of theirs (a guest's
+RAM) as far as nobody has mapped them yet."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+# How /proc shows what memfd_create(2) has made.
+MEMORY_FILE = "/memfd:"
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ def processes_mentioning(*markers):
     """Every process with one of `markers` in an argument, and all that descend from one, largest
     first."""
     found = with_descendants(list(_running()), markers)
-    return sorted(filter(None, map(_usage, found)), key=lambda usage: -usage.pss_mb)
+    usages = [*filter(None, map(_usage, found)), _unmapped(found)]
+    return sorted((usage for usage in usages if usage.pss_mb > 0), key=lambda usage: -usage.pss_mb)
 
 
 def with_descendants(processes, markers):
@@ -57,6 +62,34 @@ def _usage(process):
     except OSError:
         return None  # A process that has just ended, or a zombie.
     return Usage(program, pss_mb(rollup), process.argv)
+
+
+def _unmapped(processes):
+    """Pages of memory files are in no set size before somebody touches them by a mapping."""
+    held_bytes, mapped_mb = {}, 0
+    for process in processes:
+        entry = Path("/proc") / str(process.pid)
+        try:
+            for fd in entry.joinpath("fd").iterdir():
+                if os.readlink(fd).startswith(MEMORY_FILE):
+                    file = fd.stat()
+                    held_bytes[file.st_ino] = file.st_blocks * 512
+            mapped_mb += mapped_memory_files_mb(entry.joinpath("smaps").read_text())
+        except OSError:
+            continue  # A process that has just ended.
+    return Usage("memory files, not mapped", sum(held_bytes.values()) / 1e6 - mapped_mb, ())
+
+
+def mapped_memory_files_mb(smaps):
+    """Of one process: the proportional part of its mappings of memory files."""
+    kib, counts = 0, False
+    for line in smaps.splitlines():
+        fields = line.split()
+        if not fields[0].endswith(":"):
+            counts = len(fields) > 5 and fields[5].startswith(MEMORY_FILE)
+        elif counts and fields[0] == "Pss:":
+            kib += int(fields[1])
+    return kib * 1024 / 1e6
 
 
 def pss_mb(smaps_rollup):
