@@ -25,7 +25,8 @@ def main():
     if os.geteuid() != 0:
         sys.exit(NEEDS_ROOT)
     progress = Progress("bench", project.LOGS)
-    build = Build(arguments.build) if arguments.build else make_build(progress)
+    directory = arguments.build or make_build(progress)
+    build = Build(directory, arguments.guest)
     missing = build.missing()
     if missing:
         sys.exit(f"bench: the build lacks {', '.join(map(str, missing))}")
@@ -58,6 +59,8 @@ def add_benchmark(benchmarks, name, what, runs):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--build", type=Path, metavar="DIR",
                         help="measure this build as it is, instead of making one in build/")
+    parser.add_argument("--guest", type=Path, metavar="DIR",
+                        help="with the guest image of this directory instead of the build's")
     return parser
 
 
@@ -78,7 +81,7 @@ def make_build(progress):
                                                              *Build.FLOORS)))
     with progress.stage("guest image") as stage:
         project.build_guest_image(stage)
-    return Build(project.BUILD)
+    return project.BUILD
 
 
 if __name__ == "__main__":

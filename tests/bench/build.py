@@ -7,11 +7,12 @@ class Build:
     FLOOR_INIT, VSOCK_FLOOR, VSOCK_FLOOR_INIT = "floor-init", "vsock-floor", "vsock-floor-init"
     FLOORS = (FLOOR_INIT, VSOCK_FLOOR, VSOCK_FLOOR_INIT)
 
-    def __init__(self, directory):
+    def __init__(self, directory, guest=None):
         self.directory = Path(directory).resolve()
+        self.guest = Path(guest or self.directory / "guest").resolve()
         self.shim_directory = self.directory / "shim/command"
-        self.kernel = self.directory / "guest/vmlinux"
-        self.initrd = self.directory / "guest/kata-initrd.img"
+        self.kernel = self.guest / "vmlinux"
+        self.initrd = self.guest / "kata-initrd.img"
         self.floor_init = self.directory / "tests/bench" / self.FLOOR_INIT
         self.vsock_floor = self.directory / "tests/bench" / self.VSOCK_FLOOR
         self.vsock_floor_init = self.directory / "tests/bench" / self.VSOCK_FLOOR_INIT

@@ -4,7 +4,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from guest_image import cpio, image, kernel, kernel_package
+from guest_image import cpio, image
 
 LINE = b"PID 1"
 TIMEOUT_S = 120
@@ -30,9 +30,9 @@ def write_initramfs(path, init):
     return path
 
 
-def write_initramfs_with_modules(path, init):
-    """With those that the agent loads, for an init that needs vsock."""
-    path.write_bytes(image.assemble(init, kernel.prepare(kernel_package.current())))
+def write_initramfs_with_modules(path, init, guest):
+    """With those that the agent loads in this guest image, for an init that needs vsock."""
+    path.write_bytes(image.assemble(init, image.kernel_of(guest)))
     return path
 
 

@@ -44,7 +44,7 @@ def run(progress, build, runs, mib, json_path):
 def _floor_vm(build, containers):
     qemu = floor.qemu_argv(containers.idle_processes(pods.KATA))
     return floor.command_line(qemu, floor.write_initramfs_with_modules(
-        pods.DIRECTORY / "vsock-floor.img", build.vsock_floor_init))
+        pods.DIRECTORY / "vsock-floor.img", build.vsock_floor_init, build.guest))
 
 
 def _measure(stage, floor_argv, containers, figures, runs):
