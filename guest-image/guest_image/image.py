@@ -6,19 +6,20 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from . import GuestImageError, cpio, kernel, kernel_package
+from . import GuestImageError, cpio, kernel, kernel_package, tuned_kernel
 
 VMLINUX, INITRD, MANIFEST = "vmlinux", "kata-initrd.img", "manifest.json"
 # Mount points of the agent.
 DIRECTORIES = ("/dev", "/proc", "/run", "/sys", "/tmp")
 MODULE_LIST = "/etc/kata/modules"
+DISTRIBUTION, TUNED = "distribution", "tuned"
 
 
-def build(agent, out, package=None):
+def build(agent, out, package=None, variant=DISTRIBUTION):
     """Makes `out`, unless it was made from the same inputs; returns one line about what was done."""
     if not agent.is_file():
         raise GuestImageError(f"the agent {agent} does not exist: build it first")
-    source = kernel.prepare(package or kernel_package.current())
+    source = prepare_kernel(variant, package)
     inputs = _inputs_hash(agent, source)
     if _is_current(out, inputs):
         return f"{out} is up to date (Linux {source.release})"
@@ -27,10 +28,22 @@ def build(agent, out, package=None):
     (out / MANIFEST).unlink(missing_ok=True)
     _replace(out / INITRD, assemble(agent, source))
     _replace(out / VMLINUX, source.vmlinux.read_bytes())
-    manifest = _manifest(agent, source, inputs, out)
+    manifest = {"inputs": inputs, "variant": variant, **_manifest(agent, source, out)}
     _replace(out / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
     return (f"{out}: Linux {source.release}, {len(source.modules)} modules, initramfs of "
             f"{(out / INITRD).stat().st_size / 2**20:.1f} MiB")
+
+
+def prepare_kernel(variant, package=None):
+    """The variant's Kernel; from this package, or from the distribution's current one."""
+    if variant == TUNED:
+        return tuned_kernel.prepare(package or kernel_package.current(kernel_package.SOURCE))
+    return kernel.prepare(package or kernel_package.current())
+
+
+def kernel_of(out):
+    """The Kernel that the image in `out` was made with."""
+    return prepare_kernel(json.loads((out / MANIFEST).read_text())["variant"])
 
 
 def assemble(agent, source):
@@ -55,7 +68,8 @@ def _stripped(agent):
 
 
 def _inputs_hash(agent, source):
-    parts = (source.package_sha256, kernel_package.sha256_file(agent), kernel.sources_hash())
+    parts = (source.directory.name, source.package_sha256, kernel_package.sha256_file(agent),
+             kernel.sources_hash())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -69,11 +83,10 @@ def _is_current(out, inputs):
         for name, digest in manifest["files"].items())
 
 
-def _manifest(agent, source, inputs, out):
+def _manifest(agent, source, out):
     return {
-        "inputs": inputs,
         "kernel": {"release": source.release, "package": source.package,
-                   "package_sha256": source.package_sha256},
+                   "package_sha256": source.package_sha256, "config_sha256": source.config_sha256},
         "agent_sha256": kernel_package.sha256_file(agent),
         "modules": list(source.modules),
         "files": {name: kernel_package.sha256_file(out / name) for name in (VMLINUX, INITRD)},

@@ -15,11 +15,12 @@ INFO = "kernel.json"
 
 @dataclass(frozen=True)
 class Kernel:
-    directory: Path        # holds vmlinux and <module>.ko, in the cache
+    directory: Path        # holds vmlinux and <module>.ko, in the cache; its name is unique
     package: str           # file name of the package
     package_sha256: str
     release: str           # uname -r
     modules: tuple         # names, in load order
+    config_sha256: str | None = None  # of the configuration, where it is ours
 
     @property
     def vmlinux(self):

@@ -1,18 +1,30 @@
-"""The distribution's kernel package: which one, and its download into a cache outside the tree. It is
-never installed."""
+"""The distribution's kernel packages, binary and source: which one, and its download into a cache
+outside the tree. They are never installed."""
 
 import hashlib
 import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import GuestImageError
 
-META_PACKAGE = "linux-image-cloud-amd64"
 KEPT_ENTRIES = 4
 REMEDY = "run 'apt-get update' as root, or pass --package FILE"
+
+
+@dataclass(frozen=True)
+class Origin:
+    meta_package: str      # depends on the current package
+    prefix: str            # of that package's name
+    cache: str             # directory of the cache that keeps it
+    kept: int              # packages there
+
+
+IMAGE = Origin("linux-image-cloud-amd64", "linux-image-", "packages", KEPT_ENTRIES)
+SOURCE = Origin("linux-source", "linux-source-", "sources", 2)
 
 
 def cache_directory():
@@ -23,16 +35,17 @@ def cache_directory():
     return Path(base) / "kata-cpp"
 
 
-def current():
-    """Path of the package that META_PACKAGE depends on now, downloaded unless the cache has it.
+def current(origin=IMAGE):
+    """Path of the package that the meta-package depends on now, downloaded unless the cache has it.
     Where apt knows nothing (offline, no package lists), the newest one of the cache."""
-    packages = cache_directory() / "packages"
-    package = _candidate()
+    packages = cache_directory() / origin.cache
+    package = _candidate(origin)
     if package is None:
-        return _newest_cached(packages)
+        return _newest_cached(packages, origin)
     path = packages / Path(package["Filename"]).name
     if not path.exists():
         _download(package, path)
+        drop_old(packages, origin.kept)
     return path
 
 
@@ -41,24 +54,25 @@ def sha256_file(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def drop_old(directory):
+def drop_old(directory, kept=KEPT_ENTRIES):
     """Keeps the newest entries of a cache directory."""
     by_age = sorted(directory.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in by_age[KEPT_ENTRIES:]:
+    for path in by_age[kept:]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
 
 
-def _candidate():
-    """Fields of the image package that META_PACKAGE's candidate depends on; None if apt has none."""
-    meta = _show(META_PACKAGE)
+def _candidate(origin):
+    """Fields of the package that the meta-package's candidate depends on; None if apt has none."""
+    meta = _show(origin.meta_package)
     if meta is None:
         return None
-    depends = re.search(r"\blinux-image-\S+", meta.get("Depends", ""))
+    depends = re.search(rf"\b{origin.prefix}[^\s,]+", meta.get("Depends", ""))
     if not depends:
-        raise GuestImageError(f"package {META_PACKAGE} depends on no linux-image-…; {REMEDY}")
+        raise GuestImageError(f"package {origin.meta_package} depends on no {origin.prefix}…; "
+                              f"{REMEDY}")
     return _show(depends.group())
 
 
@@ -90,11 +104,11 @@ def _download(package, path):
         downloaded[0].rename(path)
     finally:
         shutil.rmtree(scratch)
-    drop_old(path.parent)
 
 
-def _newest_cached(packages):
-    cached = sorted(packages.glob("linux-image-*.deb"), key=lambda path: path.stat().st_mtime)
+def _newest_cached(packages, origin):
+    cached = sorted(packages.glob(f"{origin.prefix}*.deb"), key=lambda path: path.stat().st_mtime)
     if not cached:
-        raise GuestImageError(f"apt does not know {META_PACKAGE} and {packages} holds none; {REMEDY}")
+        raise GuestImageError(f"apt does not know {origin.meta_package} and {packages} holds none; "
+                              f"{REMEDY}")
     return cached[-1]

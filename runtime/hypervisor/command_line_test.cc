@@ -171,6 +171,15 @@ TEST_CASE("a guest's panic ends the VM with its text on the console") {
   CHECK(line.find("panic=-1") != std::string::npos);
 }
 
+TEST_CASE(
+    "only an emulated CPU's kernel leaves its timer unchecked and its lock prefixes in place") {
+  VmConfig config = example();
+  config.accelerator = Accelerator::kTcg;
+  CHECK(base_kernel_command_line(config).ends_with(" no_timer_check noreplace-smp"));
+  config.accelerator = Accelerator::kKvm;
+  CHECK(base_kernel_command_line(config) == "console=ttyS0 panic=-1 quiet");
+}
+
 TEST_CASE("commas inside of options are doubled") {
   CHECK(escape_option("a,b,,c") == "a,,b,,,,c");
   CHECK(escape_option("") == "");

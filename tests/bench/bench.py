@@ -30,7 +30,8 @@ def main():
     # Whoever ends a run early finds nothing left, either.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by SIGTERM"))
     progress = Progress("bench", project.LOGS)
-    build = Build(arguments.build) if arguments.build else make_build(progress)
+    directory = arguments.build or make_build(progress)
+    build = Build(directory, arguments.guest)
     missing = build.missing()
     if missing:
         sys.exit(f"bench: the build lacks {', '.join(map(str, missing))}")
@@ -72,6 +73,8 @@ def add_benchmark(commands, name, what, runs):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--build", type=Path, metavar="DIR",
                         help="measure this build as it is, instead of making one in build/")
+    parser.add_argument("--guest", type=Path, metavar="DIR",
+                        help="with the guest image of this directory instead of the build's")
     return parser
 
 
@@ -100,7 +103,7 @@ def make_build(progress):
                                                              *Build.PROGRAMS)))
     with progress.stage("guest image") as stage:
         project.build_guest_image(stage)
-    return Build(project.BUILD)
+    return project.BUILD
 
 
 if __name__ == "__main__":

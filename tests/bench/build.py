@@ -8,11 +8,12 @@ class Build:
     SHARE_FLOOR_INIT, GUEST_LOOPS = "share-floor-init", "guest-loops"
     PROGRAMS = (FLOOR_INIT, VSOCK_FLOOR, VSOCK_FLOOR_INIT, SHARE_FLOOR_INIT, GUEST_LOOPS)
 
-    def __init__(self, directory):
+    def __init__(self, directory, guest=None):
         self.directory = Path(directory).resolve()
+        self.guest = Path(guest or self.directory / "guest").resolve()
         self.shim_directory = self.directory / "shim/command"
-        self.kernel = self.directory / "guest/vmlinux"
-        self.initrd = self.directory / "guest/kata-initrd.img"
+        self.kernel = self.guest / "vmlinux"
+        self.initrd = self.guest / "kata-initrd.img"
         self.floor_init = self._program(self.FLOOR_INIT)
         self.vsock_floor = self._program(self.VSOCK_FLOOR)
         self.vsock_floor_init = self._program(self.VSOCK_FLOOR_INIT)

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 
 import timed_output
-from guest_image import cpio, image, kernel, kernel_package
+from guest_image import cpio, image
 
 LINE = b"PID 1"
 # Of our runtime's command line, what makes the machine. The rest are devices, sockets and a name.
@@ -30,9 +30,9 @@ def write_initramfs(path, init):
     return path
 
 
-def write_initramfs_with_modules(path, init):
-    """With those that the agent loads, for an init that needs vsock."""
-    path.write_bytes(image.assemble(init, kernel.prepare(kernel_package.current())))
+def write_initramfs_with_modules(path, init, guest):
+    """With those that the agent loads in this guest image, for an init that needs vsock."""
+    path.write_bytes(image.assemble(init, image.kernel_of(guest)))
     return path
 
 

@@ -45,7 +45,7 @@ class FloorPeer(Peer):
         self.argv = floor.command_line(self.runtime_argv, floor.write_initramfs(
             pods_directory / "floor.img", build.floor_init))
         self._share = ShareFloor(share, sockets, floor.write_initramfs_with_modules(
-            pods_directory / "share-floor.img", build.share_floor_init), pod_processes)
+            pods_directory / "share-floor.img", build.share_floor_init, build.guest), pod_processes)
 
     def start(self, *command):
         """Without the command: its PID 1 prints a line and switches off."""

@@ -68,5 +68,5 @@ def container_argv(containers, runtime, name, mib):
 def floor_argv(build, sockets, mib, runtime_argv):
     """sockets: a directory with a short path; runtime_argv: of a QEMU of our runtime."""
     initramfs = floor.write_initramfs_with_modules(pods.DIRECTORY / "vsock-floor.img",
-                                                   build.vsock_floor_init)
+                                                   build.vsock_floor_init, build.guest)
     return [build.vsock_floor, sockets, str(mib), *floor.command_line(runtime_argv, initramfs)]

@@ -35,6 +35,8 @@ RUNC_TYPE = "io.containerd.runc.v2"
 def pytest_addoption(parser):
     parser.addoption("--build", type=Path, default=REPOSITORY / "build",
                      help="Meson build directory with shim and guest image (default: build)")
+    parser.addoption("--guest", type=Path,
+                     help="directory of another guest image (default: the build's guest/)")
     parser.addoption("--runtime", choices=("both", "runc", "kata"), default="both",
                      help="runc: what needs nothing built; kata: what needs our runtime")
     parser.addoption("--kata-type", default="io.containerd.kata.v2",
@@ -139,7 +141,7 @@ def image_for_user(containerd, image_archive, session_directory):
 
 @pytest.fixture(scope="session")
 def session_config(session_directory, pytestconfig):
-    build = KataBuild(pytestconfig.getoption("--build").resolve())
+    build = KataBuild.chosen(pytestconfig)
     return KataConfig(session_directory / "configuration.toml", session_directory / "k", build,
                       template=pytestconfig.getoption("--template"))
 
@@ -148,7 +150,7 @@ def session_config(session_directory, pytestconfig):
 def make_containerd(session_directory, session_config, image_archive, pytestconfig):
     """`with make_containerd("name") as containerd:` one that knows our shim and has the image.
     Options are PrivateContainerd's."""
-    build = KataBuild(pytestconfig.getoption("--build").resolve())
+    build = KataBuild.chosen(pytestconfig)
 
     @contextlib.contextmanager
     def make(name, **options):
@@ -211,7 +213,7 @@ def runc(leak_check, containerd):
 @pytest.fixture
 def kata(leak_check, containerd, pytestconfig):
     kata_type = pytestconfig.getoption("--kata-type")
-    build = KataBuild(pytestconfig.getoption("--build").resolve())
+    build = KataBuild.chosen(pytestconfig)
     if kata_type != RUNC_TYPE and build.missing():
         pytest.fail(f"not built: {', '.join(build.missing())}; build first, name the directory by "
                     "--build=, or run only runc's rows by --runtime runc", pytrace=False)

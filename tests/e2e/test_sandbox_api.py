@@ -28,7 +28,7 @@ def messages(session_directory):
 @pytest.fixture
 def shim(kata, containerd, session_config, session_directory, messages, pytestconfig):
     """Of a sandbox "pod"; not started."""
-    build = KataBuild(pytestconfig.getoption("--build").resolve())
+    build = KataBuild.chosen(pytestconfig)
     environment = {**os.environ, "KATA_CONF_FILE": str(session_config.path),
                    "TTRPC_ADDRESS": f"{containerd.address}.ttrpc", "MAX_SHIM_VERSION": "2"}
     flags = ("-namespace", NAMESPACE, "-address", str(containerd.address))

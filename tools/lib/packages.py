@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 LIST = Path(__file__).with_name("packages.txt")
-# guest-image/build takes its kernel from here; apt has to know it, it is never installed.
+# guest-image/build takes its kernel from here, and its sources from what comes with it; apt has to
+# know it, it is never installed.
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 
 

@@ -1,5 +1,6 @@
 """The project's build: configure, compile, guest image, and where the results are."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -8,7 +9,9 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 BUILD = TOP / "build"
 GUEST = BUILD / "guest"
+TUNED_GUEST = BUILD / "guest-tuned"
 LOGS = BUILD / "log"
+GUEST_IMAGE_BUILDER = TOP / "guest-image/build"
 # Programs of newer_containerd.py.
 NEWER_CONTAINERDS = BUILD / "containerd"
 SHIM, RUNTIME, AGENT = "containerd-shim-kata-v2", "kata-runtime", "kata-agent"
@@ -29,7 +32,26 @@ def compile_targets(stage, *paths, build=BUILD):
 
 
 def build_guest_image(stage):
-    stage.run([TOP / "guest-image/build", "--agent", target(AGENT), "--out", GUEST])
+    stage.run([GUEST_IMAGE_BUILDER, "--agent", target(AGENT), "--out", GUEST])
+
+
+def build_tuned_guest_image(stage):
+    stage.run([GUEST_IMAGE_BUILDER, "--kernel", "tuned", "--agent", target(AGENT),
+               "--out", TUNED_GUEST])
+
+
+@contextlib.contextmanager
+def tuned_kernel_in_background():
+    """Compiles it, unless the cache has it, while something else is done; at the lowest priority.
+    build_tuned_guest_image() waits for it, and reports what went wrong."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (open(LOGS / "tuned-kernel-in-background.log", "wb") as log,
+          subprocess.Popen([GUEST_IMAGE_BUILDER, "--kernel", "tuned", "--prepare"],
+                           stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process):
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 def target(name, build=BUILD):

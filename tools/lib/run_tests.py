@@ -1,6 +1,7 @@
 """tools/test: installs what the tests need, builds, runs them and sums them up."""
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -23,6 +24,9 @@ ONLY = {"tsan": ("common", "vsock", "shim-command", "shim-events", "shim-io", "s
 # The child of clone(CLONE_VM) runs in the parent's memory, which ThreadSanitizer takes for races.
 CATCH_FILTER = {"tsan": "~[process]"}
 PYTHON_UNIT_TESTS = (project.TOP / "guest-image", project.TOP / "tools", project.TOP / "tests/bench")
+# What a kernel can break: the isolation itself, processes, terminals, cgroups, the order of the ends.
+TUNED_KERNEL_TESTS = tuple(project.TOP / "tests/e2e" / f"test_{name}.py" for name in (
+    "isolation", "exec", "terminal", "task_api", "update", "oom", "template"))
 OUTPUT_TAIL_LINES = 40
 # Of Meson's 30 s a test executable: for machines that are busy with something else, too.
 TIMEOUT_MULTIPLIER = 10
@@ -49,16 +53,28 @@ class Totals:
 def main():
     parser = argparse.ArgumentParser(prog="tools/test", description=__doc__.partition(": ")[2])
     parser.add_argument("suite", nargs="?", default="all", choices=(*SUITES, "all", *SANITIZERS))
-    suite = parser.parse_args().suite
+    parser.add_argument("--tuned-kernel", action="store_true", help="with the end-to-end tests: compile "
+                        "the tuned guest kernel meanwhile, and run some of them with it, too")
+    arguments = parser.parse_args()
+    suite = arguments.suite
     suites = SUITES if suite == "all" else (suite,)
     require_root(suites)
 
     progress = Progress("test", project.LOGS)
+    tuned_kernel = arguments.tuned_kernel and "e2e" in suites
+    install_packages(progress, *(("kernel",) if tuned_kernel else ()))
+    with project.tuned_kernel_in_background() if tuned_kernel else contextlib.nullcontext():
+        totals = run_sanitizer(progress, suite) if suite in SANITIZERS else run(progress, suites)
+        if tuned_kernel:
+            totals.add(run_with_tuned_kernel(progress))
+    progress.finish()
+    print(totals, flush=True)
+    sys.exit(1 if totals.failed else 0)
+
+
+def run(progress, suites):
     totals = Totals()
-    if suite in SANITIZERS:
-        totals.add(run_sanitizer(progress, suite))
-    else:
-        prepare(progress, suites)
+    prepare(progress, suites)
     if "unit" in suites:
         totals.add(run_checks(progress))
         totals.add(run_meson(progress, "unit"))
@@ -70,9 +86,7 @@ def main():
         totals.add(run_pytest(progress, "e2e", project.TOP / "tests/e2e"))
     if "bench" in suites:
         totals.add(run_benchmarks(progress))
-    progress.finish()
-    print(totals, flush=True)
-    sys.exit(1 if totals.failed else 0)
+    return totals
 
 
 def require_root(suites):
@@ -81,13 +95,12 @@ def require_root(suites):
                  "(VMs, mounts, containerd); 'tools/test unit' does not")
 
 
-def install_packages(progress):
+def install_packages(progress, *more):
     with progress.stage("packages", failures=(packages.PackagesMissing,)) as stage:
-        packages.install(stage.run, "build", "run", "test", "bench")
+        packages.install(stage.run, "build", "run", "test", "bench", *more)
 
 
 def prepare(progress, suites):
-    install_packages(progress)
     with progress.stage("configure") as stage:
         project.configure(stage)
     with progress.stage("build") as stage:
@@ -105,6 +118,13 @@ def fetch_newer_containerds(progress):
                 newer_containerd.fetch(stage.run, project.NEWER_CONTAINERDS, suite)
             except (CommandFailed, LookupError) as error:
                 print(f"no containerd of Debian {suite}: {error}", flush=True)
+
+
+def run_with_tuned_kernel(progress):
+    with progress.stage("tuned guest image") as stage:
+        project.build_tuned_guest_image(stage)
+    return run_pytest(progress, "e2e with the tuned kernel", f"--guest={project.TUNED_GUEST}",
+                      "--runtime=kata", *TUNED_KERNEL_TESTS)
 
 
 def run_checks(progress):
@@ -128,7 +148,6 @@ def run_benchmarks(progress):
 def run_sanitizer(progress, name):
     """The unit tests in a build of their own, below build/."""
     build = project.BUILD / name
-    install_packages(progress)
     with progress.stage("configure") as stage:
         # Not optimised: that compiles three times as fast, and hides nothing.
         project.configure(stage, build, ("-Dbuildtype=debug", f"-Db_sanitize={SANITIZERS[name]}"))
@@ -176,12 +195,12 @@ def meson_result(test):
     return Totals(passed=int(counted.group(2) or 0), failed=int(counted.group(3)))
 
 
-def run_pytest(progress, name, *paths):
+def run_pytest(progress, name, *arguments):
     report = project.LOGS / f"{name.replace(' ', '-')}.xml"
     report.unlink(missing_ok=True)
     with progress.stage(name) as stage:
         status = stage.run(["/usr/bin/python3", "-B", "-m", "pytest", "-v", "--tb=short",
-                            "-p", "no:cacheprovider", f"--junitxml={report}", *paths],
+                            "-p", "no:cacheprovider", f"--junitxml={report}", *arguments],
                            check=False, echo=True, cwd=project.TOP)
     totals = pytest_result(report) if report.exists() else Totals()
     if status != 0 and totals.failed == 0:

@@ -14,8 +14,15 @@ BOOT_DEADLINE_S = 120
 
 @dataclass(frozen=True)
 class KataBuild:
-    """Where a Meson build directory holds the pieces."""
+    """Where a Meson build directory holds the pieces, and where the guest image is."""
     directory: Path
+    guest: Path
+
+    @classmethod
+    def chosen(cls, pytestconfig):
+        """By the options --build and --guest."""
+        directory = pytestconfig.getoption("--build").resolve()
+        return cls(directory, (pytestconfig.getoption("--guest") or directory / "guest").resolve())
 
     @property
     def shim_directory(self):
@@ -28,11 +35,11 @@ class KataBuild:
 
     @property
     def kernel(self):
-        return self.directory / "guest/vmlinux"
+        return self.guest / "vmlinux"
 
     @property
     def initrd(self):
-        return self.directory / "guest/kata-initrd.img"
+        return self.guest / "kata-initrd.img"
 
     def missing(self):
         needed = (self.shim_directory / "containerd-shim-kata-v2", self.kernel, self.initrd)
