@@ -235,11 +235,15 @@ class GrpcAgent : public Agent {
       // The executor must not run dry while only gRPC's own threads know about the call.
       auto work = asio::prefer(executor_, asio::execution::outstanding_work.tracked);
       auto shared = std::make_shared<decltype(handler)>(std::move(handler));
+      // The call goes back to the executor too: with its context dies what may be the channel's
+      // last reference, and gRPC's own thread, which runs this, cannot take the channel down.
       (stub_->async()->*method)(&call->context, &call->request, &call->response,
-                                [work, shared, call](grpc::Status status) {
-                                  asio::post(work, [shared, status = std::move(status)]() mutable {
-                                    std::move (*shared)(std::move(status));
-                                  });
+                                [work, shared, call](grpc::Status status) mutable {
+                                  asio::post(work,
+                                             [shared = std::move(shared), call = std::move(call),
+                                              status = std::move(status)]() mutable {
+                                               std::move (*shared)(std::move(status));
+                                             });
                                 });
     };
     grpc::Status status =

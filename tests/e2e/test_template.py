@@ -107,16 +107,18 @@ def test_pods_share_no_secrets(kata, templates, secrets_program, log):
 
 def test_other_settings_are_another_template(kata, kata_config, template_path, log):
     factory = {"template": "auto", "template_path": str(template_path)}
+    kata_config.change(factory=factory)
     assert kata.run("true").status == 0
+    before = made_and_booted(log())[0]
     kata_config.change(factory=factory, hypervisor={"kernel_params": "kata.test=1"})
     assert "kata.test=1" in kata.run("cat", "/proc/cmdline").text
     kata_config.change(factory=factory, hypervisor={"default_memory": 320})
     memory_kb = int(kata.run("awk", "/MemTotal/ {print $2}", "/proc/meminfo").text)
     assert 256 * 1024 < memory_kb <= 320 * 1024
-    assert made_and_booted(log())[0] == 2
+    assert made_and_booted(log())[0] == before + 2
     kata_config.change(factory=factory)
     assert "kata.test" not in kata.run("cat", "/proc/cmdline").text
-    assert made_and_booted(log())[0] == 2
+    assert made_and_booted(log())[0] == before + 2
 
 
 def test_one_that_is_damaged(kata, templates, log):
