@@ -99,6 +99,10 @@ void add_root_ports(Renderer& out, const VmConfig& config) {
 }
 
 Status add_devices(Renderer& out, const VmConfig& config) {
+  // What continues a saved guest has another generation id: a kernel that knows the device draws
+  // new random numbers at once (QEMU: docs/specs/vmgenid).
+  if (config.memory_fd >= 0)
+    out.add_device({{"driver", "vmgenid"}, {"id", "generation"}, {"guid", "auto"}});
   out.add("-object", "rng-builtin,id=rng");
   out.add_device({{"driver", "virtio-rng-pci"}, {"id", "rng0"}, {"rng", "rng"}});
   if (config.hotplug_ports > 0 && config.devices.size() > config.hotplug_ports)

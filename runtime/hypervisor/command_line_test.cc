@@ -147,10 +147,14 @@ TEST_CASE("a VM that continues a saved one has its RAM from us and boots nothing
   CHECK(holds(values(booting->arguments, "-object"),
               "memory-backend-file,id=ram,size=256M,share=on,mem-path=/proc/self/fd/3"));
   CHECK(holds(booting->arguments, "-kernel"));
+  const std::string generation = R"({"driver":"vmgenid","guid":"auto","id":"generation"})";
+  CHECK(holds(values(booting->arguments, "-device"), generation));
   CHECK_FALSE(holds(booting->arguments, "-incoming"));
   config.for_restore = true;
   const auto line = arguments(config);
   CHECK(values(line, "-incoming") == std::vector<std::string>{"defer"});
+  CHECK(holds(values(line, "-device"), generation));
+  CHECK_FALSE(holds(values(arguments(example()), "-device"), generation));
   CHECK(holds(line, "-S"));
   for (const char* option : {"-kernel", "-initrd", "-append"}) CHECK_FALSE(holds(line, option));
 }

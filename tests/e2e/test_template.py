@@ -105,6 +105,15 @@ def test_pods_share_no_secrets(kata, templates, secrets_program, log):
         kata.remove(pod)
 
 
+def test_the_kernel_hears_that_it_was_cloned(kata, templates):
+    """By the VM generation id, before any process of the guest runs on."""
+    release = kata.run("uname", "-r").text.strip()
+    if not release.endswith("-kata"):
+        pytest.skip(f"Debian's cloud kernel {release} has no driver for vmgenid")
+    messages = kata.run("dmesg", flags=("--cap-add", "CAP_SYSLOG")).text
+    assert "crng reseeded due to virtual machine fork" in messages, messages
+
+
 def test_other_settings_are_another_template(kata, kata_config, template_path, log):
     factory = {"template": "auto", "template_path": str(template_path)}
     kata_config.change(factory=factory)
