@@ -81,6 +81,21 @@ def _forgive_socket(client, leaks):
 @pytest.mark.parametrize("stage", ["containerd-shim", "virtiofsd", "qemu-system"])
 def test_shim_killed_during_boot(kata, leaks, stage):
     """The shim dies as soon as it, virtiofsd or QEMU has started."""
+    _kill_shim_during_boot(kata, leaks, stage)
+
+
+def test_shim_killed_while_it_makes_a_template(kata, kata_config, leaks, session_directory):
+    """The next pod makes it."""
+    path = session_directory / "templates-of-the-killed"
+    kata_config.change(factory={"template": "auto", "template_path": str(path)})
+    _kill_shim_during_boot(kata, leaks, "qemu-system")
+    assert not list(path.glob("*/manifest.json"))
+    assert kata.sh("echo up").text == "up\n"
+    assert len(list(path.glob("*/manifest.json"))) == 1
+    assert not list(path.glob("*.new"))
+
+
+def _kill_shim_during_boot(kata, leaks, stage):
     with kata.session("sh", "-c", "echo up") as session:
         _wait_for_process(leaks, stage, session)
         # One or two: what containerd has started, and what that leaves to serve.
