@@ -42,7 +42,10 @@ Async<void> PodVm::boot(std::string hostname, VmSource source) {
   auto self = shared_from_this();
   auto booted = co_await run_boot_steps(hostname, source);
   if (booted) co_return Status{};
-  Error error = co_await with_console(booted.error());
+  // Whatever an abort has made fail first.
+  if (Status aborted = check_not_aborted(); !aborted) booted = aborted;
+  Error error = booted.error();
+  if (!aborted_) error = co_await with_console(std::move(error));
   if (continues_template_ && !aborted_ && !share_gone_.is_set()) condemn_template(error);
   auto stopped = co_await stop();
   if (!stopped) log::error("clean up after a failed boot", {{"error", stopped.error().message()}});

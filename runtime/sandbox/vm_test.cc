@@ -103,7 +103,8 @@ TEST_CASE_METHOD(VmFixture, "stop ends a boot under way") {
   REQUIRE_FALSE(booted->has_value());
   REQUIRE(run(sandbox->stop(seconds(60))));
   REQUIRE(booted->has_value());
-  CHECK_FALSE((*booted)->has_value());
+  REQUIRE_FALSE((*booted)->has_value());
+  CHECK((*booted)->error().code() == Code::kCancelled);
   CHECK(script.nothing_left());
 }
 
