@@ -35,44 +35,53 @@ Result<std::string> hash_of(int fd, const struct stat& info) {
   return sha256_hex({static_cast<const char*>(mapped), size});
 }
 
-Result<json> fingerprint_of(const std::filesystem::path& file) {
+/// The hash that `known` has for this file, if it is of this identity.
+std::string known_hash(const json& known, const std::string& path, const json& identity) {
+  if (!known.is_array()) return {};
+  for (const json& entry : known) {
+    if (!entry.is_object() || entry.value("path", json()) != path) continue;
+    const json hash = entry.value("sha256", json());
+    if (entry.value("identity", json()) == identity && hash.is_string()) return hash;
+  }
+  return {};
+}
+
+Result<json> fingerprint_of(const std::filesystem::path& file, const json& known) {
   UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return fail_errno(fmt::format("template: open {}", file.native()));
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return fail_errno("template: fstat");
-  auto hash = hash_of(fd.get(), info);
-  if (!hash) return std::unexpected(hash.error().with_stage("template: " + file.native()));
-  return json{{"path", file.native()}, {"identity", identity_of(info)}, {"sha256", *hash}};
+  const json identity = identity_of(info);
+  std::string hash = known_hash(known, file.native(), identity);
+  if (hash.empty()) {
+    auto computed = hash_of(fd.get(), info);
+    if (!computed)
+      return std::unexpected(computed.error().with_stage("template: " + file.native()));
+    hash = *std::move(computed);
+  }
+  return json{{"path", file.native()}, {"identity", identity}, {"sha256", hash}};
 }
 
-bool matches(const json& entry, const std::filesystem::path& file) {
-  struct stat info {};
-  if (entry.at("path") != file.native() || ::stat(file.c_str(), &info) != 0) return false;
-  if (entry.at("identity") == identity_of(info)) return true;
-  const auto now = fingerprint_of(file);
-  return now && now->at("sha256") == entry.at("sha256");
+/// What of a fingerprint counts.
+json content_of(json fingerprint) {
+  for (json& entry : fingerprint)
+    if (entry.is_object()) entry.erase("identity");
+  return fingerprint;
 }
 
 }  // namespace
 
-Result<json> take_fingerprint(const std::vector<std::filesystem::path>& files) {
+Result<json> take_fingerprint(const std::vector<std::filesystem::path>& files, const json& known) {
   json fingerprint = json::array();
   for (const auto& file : files) {
-    KATA_TRY(json entry, fingerprint_of(file));
+    KATA_TRY(json entry, fingerprint_of(file, known));
     fingerprint.push_back(std::move(entry));
   }
   return fingerprint;
 }
 
-bool still_matches(const json& fingerprint, const std::vector<std::filesystem::path>& files) {
-  if (!fingerprint.is_array() || fingerprint.size() != files.size()) return false;
-  try {
-    for (size_t i = 0; i < files.size(); ++i)
-      if (!matches(fingerprint[i], files[i])) return false;
-  } catch (const json::exception&) {
-    return false;  // not of our making
-  }
-  return true;
+bool same_content(const json& one, const json& other) {
+  return content_of(one) == content_of(other);
 }
 
 }  // namespace kata::factory

@@ -1,4 +1,4 @@
-// Which content a file had, cheaply.
+// Which content files had, cheaply.
 #pragma once
 
 #include <filesystem>
@@ -11,12 +11,13 @@
 namespace kata::factory {
 
 /// A JSON array with, for each file, its path, identity (device, inode, size, times) and the
-/// SHA-256 of its content. Reads the files whole. NotFound names the missing one.
-Result<nlohmann::json> take_fingerprint(const std::vector<std::filesystem::path>& files);
+/// SHA-256 of its content. Reads the files whole, but for those whose identity is that in `known`,
+/// an earlier fingerprint of them (anything else there is ignored). NotFound names a missing file.
+Result<nlohmann::json> take_fingerprint(const std::vector<std::filesystem::path>& files,
+                                        const nlohmann::json& known = {});
 
-/// Whether the files still have the content of `fingerprint`. Reads only those whose identity is
-/// another: a file that was touched, or replaced by the same content, counts as unchanged.
-bool still_matches(const nlohmann::json& fingerprint,
-                   const std::vector<std::filesystem::path>& files);
+/// Whether two fingerprints are of the same content; a file that was touched, or replaced by an
+/// equal one, makes no difference.
+bool same_content(const nlohmann::json& one, const nlohmann::json& other);
 
 }  // namespace kata::factory

@@ -109,9 +109,16 @@ Result<SavedVm> TemplateStore::open(const Recipe& recipe) const {
   // The descriptor holds one template together, whatever is put in its place meanwhile.
   UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!directory) return fail_errno(fmt::format("template: open {}", path.native()));
-  KATA_TRY(const json manifest, read_manifest(fmt::format("/proc/self/fd/{}", directory.get())));
-  if (!still_matches(manifest[kFiles], recipe.files))
+  const std::filesystem::path opened = fmt::format("/proc/self/fd/{}", directory.get());
+  KATA_TRY(json manifest, read_manifest(opened));
+  KATA_TRY(const json files, take_fingerprint(recipe.files, manifest[kFiles]));
+  if (!same_content(manifest[kFiles], files))
     return fail(Code::kNotFound, "template: {} was made from other files", path.native());
+  if (manifest[kFiles] != files) {
+    // Touched, or replaced by equal ones: so that the next does not read them again.
+    manifest[kFiles] = files;
+    KATA_CHECK(sys::write_file_atomically(opened / kManifest, dump(manifest), 0600));
+  }
   if (const std::string failure = failure_in(manifest); !failure.empty())
     return fail(Code::kFailedPrecondition,
                 "template: the last attempt to make it failed (kata-runtime factory destroy allows "
@@ -155,7 +162,8 @@ Draft::~Draft() {
 
 Status Draft::publish() {
   const json manifest = json::parse(manifest_);
-  if (!still_matches(manifest[kFiles], recipe_.files))
+  KATA_TRY(const json files, take_fingerprint(recipe_.files, manifest[kFiles]));
+  if (!same_content(manifest[kFiles], files))
     return fail(Code::kFailedPrecondition, "template: its files have changed while it was made");
   KATA_CHECK(sys::write_file_atomically(directory_ / kManifest, manifest_, 0600));
   KATA_CHECK(put_in_place(directory_, target_));

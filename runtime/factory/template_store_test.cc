@@ -41,6 +41,11 @@ struct Fixture {
     REQUIRE(got >= 0);
     return text.substr(0, static_cast<size_t>(got));
   }
+  /// Of the only template.
+  std::string manifest() const {
+    std::ifstream file(store().list().at(0).directory / "manifest.json");
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }
   Code code_of(const Result<SavedVm>& saved) {
     REQUIRE_FALSE(saved);
     return saved.error().code();
@@ -69,8 +74,16 @@ TEST_CASE_METHOD(Fixture, "a template is found again by its recipe alone") {
 
 TEST_CASE_METHOD(Fixture, "other content makes it stale, another time of change does not") {
   make(recipe, "one");
+  const std::string before = manifest();
+  CHECK(memory_of(store().open(recipe)) == "one");
+  CHECK(manifest() == before);
   write("kernel", "a kernel");
   CHECK(memory_of(store().open(recipe)) == "one");
+  // And that is noted, so that the files are read once.
+  CHECK(manifest() != before);
+  const std::string noted = manifest();
+  CHECK(memory_of(store().open(recipe)) == "one");
+  CHECK(manifest() == noted);
   fs::remove(base / "kernel");
   CHECK(code_of(store().open(recipe)) == Code::kNotFound);
   write("kernel", "a kernex");  // as long as before

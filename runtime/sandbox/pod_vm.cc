@@ -46,7 +46,7 @@ Async<void> PodVm::boot(std::string hostname, VmSource source) {
   if (Status aborted = check_not_aborted(); !aborted) booted = aborted;
   Error error = booted.error();
   if (!aborted_) error = co_await with_console(std::move(error));
-  if (continues_template_ && !aborted_ && !share_gone_.is_set()) condemn_template(error);
+  if (continues_template_ && !aborted_ && !share_gone_.is_set()) co_await condemn_template(error);
   auto stopped = co_await stop();
   if (!stopped) log::error("clean up after a failed boot", {{"error", stopped.error().message()}});
   co_return std::unexpected(std::move(error));

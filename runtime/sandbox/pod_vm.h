@@ -74,11 +74,13 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   // pod_vm_template.cc
   Result<factory::Recipe> template_recipe() const;
   asio::awaitable<std::optional<factory::SavedVm>> find_template();
+  Async<factory::SavedVm> open_or_make_template();
+  Async<std::shared_ptr<factory::Draft>> begin_template(factory::Recipe recipe);
   Async<factory::SavedVm> make_and_open_template(factory::Recipe recipe);
   Async<void> make_template(std::shared_ptr<factory::Draft> draft);
   Async<void> continue_template(factory::SavedVm saved);
   Async<void> run_template_steps(std::shared_ptr<factory::Draft> draft);
-  void condemn_template(const Error& why) const;
+  asio::awaitable<void> condemn_template(Error why);
 
   asio::awaitable<void> watch_vm();
   asio::awaitable<void> watch_share();

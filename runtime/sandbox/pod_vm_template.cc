@@ -53,21 +53,20 @@ Result<Recipe> PodVm::template_recipe() const {
 }
 
 asio::awaitable<std::optional<SavedVm>> PodVm::find_template() {
-  auto recipe = template_recipe();
-  Result<SavedVm> saved = std::unexpected(Error(Code::kUnknown, ""));
-  if (recipe) {
-    saved = parts_.templates->open(*recipe);
-    const bool missing = !saved && saved.error().code() == Code::kNotFound;
-    if (missing) saved = co_await make_and_open_template(*recipe);
-  } else {
-    saved = std::unexpected(recipe.error());
-  }
+  auto saved = co_await open_or_make_template();
   if (saved) co_return std::move(*saved);
   if (saved.error().code() == Code::kUnavailable)
     log::info("the guest boots: its template is being made for another pod");
-  else
+  else if (!aborted_)
     log::warning("the guest boots, without a template", {{"error", saved.error().message()}});
   co_return std::nullopt;
+}
+
+Async<SavedVm> PodVm::open_or_make_template() {
+  KATA_CO_TRY(const Recipe recipe, template_recipe());
+  auto saved = parts_.templates->open(recipe);
+  if (saved || saved.error().code() != Code::kNotFound) co_return saved;
+  co_return co_await make_and_open_template(recipe);
 }
 
 Async<void> PodVm::provide_template() {
@@ -82,16 +81,18 @@ Async<void> PodVm::provide_template() {
   co_return stopped;
 }
 
-Async<SavedVm> PodVm::make_and_open_template(Recipe recipe) {
-  const auto store = parts_.templates;
+Async<std::shared_ptr<Draft>> PodVm::begin_template(Recipe recipe) {
   // Reads QEMU, kernel and initrd whole.
   std::function<Result<std::shared_ptr<Draft>>()> begin =
-      [store, recipe]() -> Result<std::shared_ptr<Draft>> {
+      [store = parts_.templates, recipe]() -> Result<std::shared_ptr<Draft>> {
     KATA_TRY(Draft draft, store->begin(recipe));
     return std::make_shared<Draft>(std::move(draft));
   };
-  KATA_CO_TRY(auto draft,
-              co_await sys::run_blocking<std::shared_ptr<Draft>>(executor_, std::move(begin)));
+  co_return co_await sys::run_blocking<std::shared_ptr<Draft>>(executor_, std::move(begin));
+}
+
+Async<SavedVm> PodVm::make_and_open_template(Recipe recipe) {
+  KATA_CO_TRY(auto draft, co_await begin_template(recipe));
   KATA_CO_CHECK(check_not_aborted());
   SandboxOptions options = options_;
   // Below ours, so that whoever cleans up after a killed shim finds it too.
@@ -109,7 +110,7 @@ Async<SavedVm> PodVm::make_and_open_template(Recipe recipe) {
     co_return std::unexpected(made.error().with_stage("template"));
   }
   mark_stage("template made");
-  co_return store->open(recipe);
+  co_return parts_.templates->open(recipe);
 }
 
 Async<void> PodVm::make_template(std::shared_ptr<Draft> draft) {
@@ -182,12 +183,16 @@ Async<void> PodVm::continue_template(SavedVm saved) {
   co_return Status{};
 }
 
-void PodVm::condemn_template(const Error& why) const {
-  if (is_passing(why)) return;
+asio::awaitable<void> PodVm::condemn_template(Error why) {
+  if (is_passing(why)) co_return;
   auto recipe = template_recipe();
-  if (!recipe) return;
-  auto draft = parts_.templates->begin(*recipe);
-  Status noted = draft ? draft->publish_failure(why.message()) : std::unexpected(draft.error());
+  if (!recipe) co_return;
+  auto draft = co_await begin_template(*recipe);
+  Status noted;
+  if (draft)
+    noted = (*draft)->publish_failure(why.message());
+  else
+    noted = std::unexpected(draft.error());
   if (!noted) log::warning("template", {{"error", noted.error().message()}});
 }
 
