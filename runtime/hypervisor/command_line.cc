@@ -139,7 +139,8 @@ Result<CommandLine> render_command_line(const VmConfig& config, int qmp_fd) {
 }
 
 std::string base_kernel_command_line(const VmConfig& config) {
-  std::string line = "console=ttyS0 panic=-1 quiet";
+  // A kernel that has found itself broken must not go on: its half-dead tasks would never end.
+  std::string line = "console=ttyS0 panic=-1 oops=panic quiet";
   // A single CPU makes the kernel patch some 8000 lock prefixes away: code that TCG translates, and
   // gains nothing from (docs/adr/0006-tuned-kernel.md).
   if (config.accelerator == Accelerator::kTcg) line += " no_timer_check noreplace-smp";

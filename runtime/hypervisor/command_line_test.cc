@@ -181,7 +181,7 @@ TEST_CASE(
   config.accelerator = Accelerator::kTcg;
   CHECK(base_kernel_command_line(config).ends_with(" no_timer_check noreplace-smp"));
   config.accelerator = Accelerator::kKvm;
-  CHECK(base_kernel_command_line(config) == "console=ttyS0 panic=-1 quiet");
+  CHECK(base_kernel_command_line(config) == "console=ttyS0 panic=-1 oops=panic quiet");
 }
 
 TEST_CASE("commas inside of options are doubled") {
