@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,10 +19,12 @@
 #include "agent/container/spawn.h"
 #include "agent/isolation/cgroup.h"
 #include "agent/isolation/rootfs.h"
+#include "agent/network/loopback.h"
 #include "agent/rpc/server.h"
 #include "agent/sandbox/announcement.h"
 #include "agent/sandbox/boot.h"
 #include "agent/sandbox/event_loop.h"
+#include "agent/sandbox/modules.h"
 #include "agent/sandbox/reaper.h"
 #include "agent/sandbox/sandbox.h"
 #include "agent/sandbox/stream_listener.h"
@@ -37,8 +40,6 @@ constexpr const char* kUsage =
     "usage: kata-agent --no-init --listen unix:PATH [--cgroup-root DIR]\n"
     "       kata-agent --version\n"
     "As PID 1 of a guest it takes no arguments.\n";
-
-constexpr const char* kModuleList = "/etc/kata/modules";
 
 struct Options {
   bool guest = true;             // PID 1 of a VM
@@ -85,7 +86,7 @@ Status boot_until_vsock() {
   KATA_CHECK(sandbox::mount_file_systems());
   KATA_CHECK(sandbox::open_console());
   set_log_level();
-  return sandbox::load_modules(kModuleList);
+  return sandbox::load_boot_modules();
 }
 
 /// The rest, while the host connects and sends its first request.
@@ -95,17 +96,17 @@ Status boot_the_rest() {
   return sandbox::enter_own_cgroup();
 }
 
-/// Hands the host's control connections to the server.
+/// Hands on the host's connections.
 Status serve_connections(sandbox::EventLoop& loop, sandbox::StreamListener& listener,
-                         rpc::Server& server) {
+                         std::function<void(UniqueFd)> serve) {
   Status watched;
   loop.call([&] {
-    auto added = loop.add(listener.descriptor(), EPOLLIN, [&](uint32_t) {
+    auto added = loop.add(listener.descriptor(), EPOLLIN, [&listener, serve](uint32_t) {
       auto connection = listener.accept();
       if (!connection) {
-        log::error("no control connection", {{"error", connection.error().message()}});
+        log::error("no connection of the host", {{"error", connection.error().message()}});
       } else if (*connection) {
-        server.add_connection(*std::move(connection));
+        serve(*std::move(connection));
       }
     });
     if (!added) watched = std::unexpected(added.error());
@@ -128,6 +129,8 @@ Result<UniqueFd> open_own_executable() {
 struct Agent {
   std::unique_ptr<sandbox::ListenerFactory> listeners;
   std::unique_ptr<sandbox::StreamListener> control;
+  /// Of a guest only: a process has its host's loopback.
+  std::unique_ptr<sandbox::StreamListener> loopback;
   std::unique_ptr<sandbox::EventLoop> loop;
   std::unique_ptr<sandbox::Reaper> reaper;
   UniqueFd executable;
@@ -143,7 +146,10 @@ struct Agent {
         container::Environment{*loop, *reaper, *listeners, executable.get(), options.cgroup_root},
         options.guest, setup_time);
     KATA_TRY(server, rpc::Server::start(*sandbox));
-    return serve_connections(*loop, *control, *server);
+    if (loopback) KATA_CHECK(serve_connections(*loop, *loopback, network::connect_to_loopback));
+    return serve_connections(*loop, *control, [this](UniqueFd connection) {
+      server->add_connection(std::move(connection));
+    });
   }
 };
 
@@ -153,6 +159,7 @@ Status run_guest() {
   Agent agent;
   agent.listeners = sandbox::make_vsock_listeners();
   KATA_TRY(agent.control, agent.listeners->listen(kAgentPort));
+  KATA_TRY(agent.loopback, agent.listeners->listen(kLoopbackPort));
   // From here on the kernel accepts for us: what the host does next and the start of gRPC overlap.
   KATA_TRY(auto announcement, sandbox::Announcement::begin());
   const auto setup_time = std::chrono::steady_clock::now() - began;

@@ -8,6 +8,11 @@ namespace kata {
 
 /// Port of the agent's gRPC server in the guest.
 inline constexpr uint32_t kAgentPort = 1024;
+/// Port in the guest for connections to its loopback: the host sends the TCP port, two bytes in
+/// network byte order; the agent answers one byte when it is connected, and copies from then on; it
+/// closes where nobody listens.
+inline constexpr uint32_t kLoopbackPort = 1025;
+inline constexpr char kLoopbackConnected = '+';
 /// Port on the host (CID 2) to which the agent connects once when it is ready.
 inline constexpr uint32_t kReadyPort = 1024;
 /// The line that the agent writes to that connection.

@@ -7,7 +7,12 @@
 #include <signal.h>
 
 #include "agent/container/exec_process.h"
+#include "agent/container/hook_bundle.h"
 #include "agent/isolation/namespaces.h"
+#include "agent/isolation/prepared_mounts.h"
+#include "agent/isolation/seccomp.h"
+#include "agent/isolation/sysctl.h"
+#include "agent/sandbox/modules.h"
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
 #include "common/log/log.h"
@@ -37,18 +42,30 @@ bool is_the_requests_fault(Code code) {
 
 void log_not_enforced(const std::string& what, const std::vector<std::string>& keys) {
   if (keys.empty()) return;
-  log::warning("parts of the spec are not applied yet",
+  log::warning("parts of the spec are not applied",
                {{"process", what}, {"keys", fmt::format("{}", fmt::join(keys, " "))}});
 }
 
 Result<oci::Spec> parse_request(const CreateRequest& request) {
   KATA_CHECK(validate_id("container id", request.id));
-  if (!request.rootfs.starts_with('/')) {
+  if (!request.root_disks && !request.rootfs.starts_with('/')) {
     return fail(Code::kInvalidArgument, "rootfs \"{}\" is not an absolute path", request.rootfs);
+  }
+  if (!request.bundle.empty() && !request.bundle.starts_with('/')) {
+    return fail(Code::kInvalidArgument, "bundle \"{}\" is not an absolute path", request.bundle);
   }
   KATA_TRY(oci::Spec spec, oci::parse_spec(request.spec_json));
   log_not_enforced("container " + request.id, oci::not_enforced(spec));
   return spec;
+}
+
+/// The kernel cannot call for a module itself: the guest has no modprobe.
+Status load_file_systems(const oci::Spec& spec) {
+  for (const auto& mount : spec.mounts) {
+    if (mount.type == "overlay" || mount.type == "erofs" || mount.type == "ext4")
+      KATA_CHECK(sandbox::load_module_on_demand(mount.type));
+  }
+  return {};
 }
 
 }  // namespace
@@ -58,7 +75,9 @@ Container::Container(const Environment& environment, const CreateRequest& reques
     : environment_(environment),
       id_(request.id),
       init_settings_(spec.process),
+      personality_(spec.linux.personality ? spec.linux.personality->domain : ""),
       cgroup_(std::move(cgroup)),
+      checks_memory_usage_(spec.linux.resources.memory.check_before_update.value_or(false)),
       execs_(request.id),
       oom_watch_(std::make_shared<OomWatch>(environment.loop, cgroup_.path() / "memory.events",
                                             [this] { return cgroup_.oom_kills(); })) {}
@@ -77,19 +96,65 @@ Result<std::shared_ptr<Container>> Container::create(const Environment& environm
     }
   });
   KATA_CHECK(container->cgroup_.apply(spec.linux.resources));
+  KATA_CHECK(container->limit_devices(spec.linux.resources.devices));
+  if (spec.linux.seccomp) {
+    KATA_TRY(container->seccomp_filter_, isolation::compile_filter(*spec.linux.seccomp));
+  }
+  KATA_CHECK(load_file_systems(spec));
   KATA_CHECK(container->create_init(request, spec));
   cleanup.release();
   return container;
 }
 
+Result<std::string> Container::provide_root(const CreateRequest& request) {
+  if (!request.root_disks) return request.rootfs;
+  KATA_TRY(disk_root_, storage::DiskRoot::mount(request.id, *request.root_disks));
+  return disk_root_->path().native();
+}
+
+Status Container::limit_devices(const std::vector<oci::DeviceRule>& rules) {
+  KATA_TRY(const auto access, isolation::device_access(rules));
+  return device_filter_.apply(access, cgroup_.descriptor());
+}
+
+uint64_t Container::oom_events(const std::weak_ptr<const Container>& weak) {
+  auto self = weak.lock();
+  return self ? self->cgroup_.oom_events() : 0;
+}
+
+Status Container::plan_own_ids(const oci::Spec& spec, ProcessRequest& wanted) {
+  KATA_TRY(user_namespace_, isolation::plan_user_namespace(spec));
+  if (!user_namespace_) return {};
+  wanted.spawn.user_namespace = &*user_namespace_;
+  wanted.spawn.oom_score_adj = spec.process.oom_score_adj.value_or(0);
+  wanted.rlimits = spec.process.rlimits;
+  KATA_CHECK(isolation::apply_network_sysctls(spec));
+  const auto root_uid = isolation::host_id(user_namespace_->uids, 0);
+  const bool delegated = root_uid && isolation::delegates_cgroup(spec);
+  return delegated ? cgroup_.give_to(*root_uid) : Status{};
+}
+
 Status Container::create_init(const CreateRequest& request, const oci::Spec& spec) {
   KATA_TRY(auto plan, isolation::plan_namespaces(spec));
   ProcessRequest wanted;
+  KATA_CHECK(plan_own_ids(spec, wanted));
   wanted.label = "container " + id_;
   wanted.role = "container init";
   wanted.stdio = request.stdio;
   wanted.terminal = spec.process.terminal;
-  wanted.config = {request.rootfs, request.spec_json};
+  KATA_TRY(const std::string rootfs, provide_root(request));
+  rarer_namespaces_ = isolation::rarer_namespaces(spec);
+  wanted.config.rootfs = rootfs;
+  wanted.config.json = request.spec_json;
+  wanted.config.filter = seccomp_filter_;
+  wanted.config.namespaces = rarer_namespaces_;
+  wanted.config.container = {id_, request.bundle, request.hook_programs};
+  std::unique_ptr<HookBundle> bundle;  // for as long as the hooks run
+  if (!spec.hooks.create_container.empty() && !request.bundle.empty()) {
+    KATA_TRY(bundle, HookBundle::make(request.bundle, request.spec_json, spec.root.path, rootfs));
+  }
+  KATA_TRY(wanted.mounts, isolation::prepare_mounts(spec, rootfs));
+  wanted.uid = spec.process.user.uid;
   wanted.spawn.cgroup = cgroup_.descriptor();
   wanted.spawn.new_pid_namespace = (plan.create & CLONE_NEWPID) != 0;
   for (const auto& join : plan.join) {
@@ -97,6 +162,7 @@ Status Container::create_init(const CreateRequest& request, const oci::Spec& spe
   }
   own_pid_namespace_ = wanted.spawn.new_pid_namespace;
   shares_agents_pid_namespace_ = !own_pid_namespace_ && wanted.spawn.join_pid_namespace.empty();
+  wanted.count_oom = [weak = weak_from_this()] { return oom_events(weak); };
   wanted.at_end = [self = shared_from_this()](ProcessExit& exit) {
     exit.oom_killed = self->cgroup_.oom_kills().value_or(0) > 0;
     // With its pid namespace the kernel has killed everything else; without one, outputs would stay
@@ -107,6 +173,10 @@ Status Container::create_init(const CreateRequest& request, const oci::Spec& spe
     }
   };
   KATA_TRY(init_, ContainerProcess::create(environment_, std::move(wanted)));
+  KATA_TRY(held_mounts_, storage::HeldMounts::of(init_->pid(), id_, request.shares));
+  if (user_namespace_) {
+    KATA_TRY(uids_, isolation::read_uid_mappings(init_->pid()));
+  }
   return {};
 }
 
@@ -129,10 +199,21 @@ Result<ProcessRequest> Container::exec_request(const ExecRequest& request) {
   wanted.terminal = process.terminal;
   log_not_enforced(wanted.label, oci::not_enforced(process));
   KATA_TRY(wanted.config.json, complete_exec_process(request.process_json, init_settings_));
+  wanted.config.filter = seccomp_filter_;
+  wanted.config.personality = personality_;
+  wanted.config.container.id = id_;
+  wanted.config.namespaces = rarer_namespaces_;
+  wanted.uid = process.user.uid;
+  wanted.uids = uids_;
+  if (user_namespace_) {
+    KATA_TRY(oci::Process completed, oci::parse_process(wanted.config.json));
+    wanted.rlimits = std::move(completed.rlimits);
+  }
   wanted.spawn.cgroup = cgroup_.descriptor();
   wanted.spawn.container_init = init_->pidfd();
   wanted.spawn.join_pid_namespace_of_init = !shares_agents_pid_namespace_;
   wanted.answer_timeout = kExecAnswerTimeout;
+  wanted.count_oom = [weak = weak_from_this()] { return oom_events(weak); };
   wanted.at_end = [self = shared_from_this()](ProcessExit& exit) {
     constexpr uint32_t kKilled = 128 + SIGKILL;
     exit.oom_killed = exit.status == kKilled && self->cgroup_.oom_kills().value_or(0) > 0;
@@ -214,6 +295,10 @@ Status Container::update(std::string_view resources_json) {
     return fail(Code::kFailedPrecondition, "cannot update a stopped container");
   }
   log_not_enforced("update of container " + id_, oci::not_enforced(resources));
+  auto& check = resources.memory.check_before_update;
+  if (check) checks_memory_usage_ = *check;
+  check = checks_memory_usage_;
+  if (!resources.devices.empty()) KATA_CHECK(limit_devices(resources.devices));
   return cgroup_.apply(resources);
 }
 
@@ -230,7 +315,9 @@ Status Container::kill_and_remove() {
   // Whoever waits for an exec is told before it is forgotten.
   for (const auto& exec : execs_.clear()) KATA_CHECK(exec->kill());
   oom_watch_->close();
-  return cgroup_.remove(kDeathTimeout);
+  KATA_CHECK(cgroup_.remove(kDeathTimeout));
+  if (held_mounts_) held_mounts_->release();
+  return disk_root_ ? disk_root_->unmount() : Status{};
 }
 
 }  // namespace kata::container

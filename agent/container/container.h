@@ -7,7 +7,10 @@
 // Threading: any thread; calls may overlap. No lock is held while a call waits.
 #pragma once
 
+#include <atomic>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +22,10 @@
 #include "agent/container/process.h"
 #include "agent/container/stdio.h"
 #include "agent/isolation/cgroup.h"
+#include "agent/isolation/device_filter.h"
+#include "agent/isolation/user_namespace.h"
+#include "agent/storage/disk_root.h"
+#include "agent/storage/held_mounts.h"
 #include "common/error/error.h"
 #include "common/oci/spec.h"
 
@@ -29,6 +36,11 @@ struct CreateRequest {
   std::string spec_json;
   std::string rootfs;  // absolute directory of the guest; replaces root.path
   StdioWanted stdio;
+  std::optional<storage::RootDisks> root_disks = {};  // instead of rootfs
+  std::vector<std::string> shares = {};               // where the sandbox's are mounted
+  // See isolation::ContainerInfo.
+  std::string bundle = {};
+  std::map<std::string, std::string> hook_programs = {};
 };
 
 struct ExecRequest {
@@ -92,17 +104,32 @@ class Container : public std::enable_shared_from_this<Container> {
             isolation::Cgroup cgroup);
 
   Status create_init(const CreateRequest& request, const oci::Spec& spec);
+  Result<std::string> provide_root(const CreateRequest& request);
+  /// The parts of a request that a user namespace makes necessary.
+  Status plan_own_ids(const oci::Spec& spec, ProcessRequest& wanted);
+  Status limit_devices(const std::vector<oci::DeviceRule>& rules);
   Result<ProcessRequest> exec_request(const ExecRequest& request);
+  /// For the container's own processes, which must not keep it.
+  static uint64_t oom_events(const std::weak_ptr<const Container>& weak);
   /// Why an exec cannot be made or started now, if so.
   Status check_exec_possible() const;
 
   const Environment environment_;
   const std::string id_;
   const oci::Process init_settings_;  // what an exec takes over; see complete_exec_process
+  const std::string personality_;     // its domain, for execs; empty: the usual
+  isolation::DeviceFilter device_filter_;
+  std::string seccomp_filter_;  // for the init and every exec; empty: none
   isolation::Cgroup cgroup_;
-  bool own_pid_namespace_ = false;            // never changes after create()
-  bool shares_agents_pid_namespace_ = false;  // never changes after create()
-  std::shared_ptr<ContainerProcess> init_;    // never changes after create()
+  std::atomic<bool> checks_memory_usage_;  // memory.checkBeforeUpdate, of the spec or an update
+  std::unique_ptr<storage::DiskRoot> disk_root_;  // null: the root is a directory of somebody else
+  std::unique_ptr<storage::HeldMounts> held_mounts_;        // never changes after create()
+  std::optional<isolation::UserNamespace> user_namespace_;  // never changes after create()
+  isolation::IdMappings uids_;                              // of it; never changes after create()
+  int rarer_namespaces_ = 0;                                // never changes after create()
+  bool own_pid_namespace_ = false;                          // never changes after create()
+  bool shares_agents_pid_namespace_ = false;                // never changes after create()
+  std::shared_ptr<ContainerProcess> init_;                  // never changes after create()
   Execs execs_;
   const std::shared_ptr<OomWatch> oom_watch_;
 };

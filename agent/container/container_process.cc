@@ -5,8 +5,10 @@
 
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 
+#include "agent/isolation/limits.h"
 #include "common/base/cleanup.h"
 #include "common/log/log.h"
 
@@ -47,6 +49,8 @@ Result<SyncPair> make_sync_pair(std::chrono::milliseconds timeout) {
 ContainerProcess::ContainerProcess(const ProcessRequest& request, Stdio stdio, SyncSocket sync)
     : label_(request.label),
       role_(request.role),
+      count_oom_(request.count_oom),
+      oom_before_(count_oom_()),
       ports_(stdio.ports()),
       sync_(std::move(sync)),
       stdio_(std::move(stdio)) {}
@@ -85,13 +89,43 @@ Status ContainerProcess::spawn(const Environment& environment, ProcessRequest& r
     self->on_exit(exit);
   };
   KATA_CHECK(environment.reaper.spawn(start, std::move(on_exit)));
+  // The process waits for its configuration before it does anything.
+  KATA_CHECK(give_streams(request));
   std::lock_guard lock(mutex_);
   if (stdio_) stdio_->close_child_ends();
   return {};
 }
 
-Status ContainerProcess::configure(const Environment& environment, const ProcessRequest& request) {
-  auto sent = sync_->send(MessageType::kConfig, encode_config(request.config));
+/// open(2) checks the pipe's owner.
+Status ContainerProcess::give_streams(const ProcessRequest& request) {
+  auto uids = request.uids;
+  if (request.spawn.user_namespace) {
+    KATA_TRY(uids, isolation::read_uid_mappings(pid()));
+  }
+  const auto owner =
+      uids.empty() ? std::optional(request.uid) : isolation::host_id(uids, request.uid);
+  // The process says so itself when its user is not mapped.
+  if (!owner) return {};
+  for (int fd : request.spawn.stdio) {
+    struct stat info {};
+    if (fstat(fd, &info) != 0) return fail_errno("fstat a standard stream");
+    if (!S_ISFIFO(info.st_mode)) continue;
+    if (fchown(fd, *owner, static_cast<gid_t>(-1)) != 0)
+      return fail_errno("chown a standard stream");
+  }
+  return {};
+}
+
+Status ContainerProcess::send_configuration(ProcessRequest& request) {
+  for (const auto& [index, mount] : request.mounts) {
+    KATA_CHECK(sync_->send(MessageType::kMount, encode_mount(index), mount.get()));
+  }
+  request.mounts.clear();
+  return sync_->send(MessageType::kConfig, encode_config(request.config));
+}
+
+Status ContainerProcess::configure(const Environment& environment, ProcessRequest& request) {
+  auto sent = send_configuration(request);
   // A process that could not even read its configuration may have said why.
   if (!sent && sent.error().code() != Code::kUnavailable) return sent;
   KATA_TRY(auto answer, sync_->receive());
@@ -99,6 +133,8 @@ Status ContainerProcess::configure(const Environment& environment, const Process
   if (answer->type != MessageType::kCreated) {
     return std::unexpected(decode_error(answer->body).with_stage(kInitStage));
   }
+  if (auto limited = isolation::set_rlimits(request.rlimits, pid()); !limited)
+    return std::unexpected(limited.error().with_stage(kInitStage));
   if (!request.terminal) return {};
   return take_terminal(environment, request.stdio, std::move(answer->descriptor));
 }
@@ -172,7 +208,8 @@ Status ContainerProcess::exchange_start() {
 
 Error ContainerProcess::gone() {
   auto exit = process_->wait(kDeathTimeout);
-  if (exit && exit->oom_killed) {
+  // Nobody is killed who has not come to his execve yet: that fails instead.
+  if (exit && (exit->oom_killed || count_oom_() > oom_before_)) {
     return Error(Code::kResourceExhausted,
                  fmt::format("{} was OOM-killed (memory limit too low?)", role_));
   }

@@ -13,14 +13,18 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/container/environment.h"
 #include "agent/container/process.h"
 #include "agent/container/spawn.h"
 #include "agent/container/stdio.h"
 #include "agent/container/sync.h"
+#include "agent/isolation/prepared_mounts.h"
+#include "agent/isolation/user_namespace.h"
 #include "common/base/unique_fd.h"
 #include "common/error/error.h"
+#include "common/oci/spec.h"
 
 namespace kata::container {
 
@@ -30,10 +34,20 @@ struct ProcessRequest {
   StdioWanted stdio;
   bool terminal = false;
   SpawnRequest spawn;  // without streams and sync socket
+  /// Of the container's first process, made by the agent; for it alone.
+  isolation::PreparedMounts mounts;
   InitConfig config;
+  /// Who owns the streams, so that the process can open /dev/stdout and its like again; as the
+  /// mappings of its user namespace have it.
+  uid_t uid = 0;
+  isolation::IdMappings uids;  // of the container's user namespace, for an exec
+  /// Of a process in a user namespace, which may not raise them itself: set when it is ready.
+  std::vector<oci::Rlimit> rlimits;
   /// How long the process may take for an answer; 0 is for ever. A process that is born into the
   /// pid namespace of a running container can be stopped by it.
   std::chrono::milliseconds answer_timeout{0};
+  /// How often its control group had no memory left, and somebody was to be killed for it.
+  std::function<uint64_t()> count_oom;
   /// Runs once, on the loop's thread, when the process has been reaped and before anybody is told.
   std::function<void(ProcessExit&)> at_end;
 };
@@ -78,8 +92,10 @@ class ContainerProcess : public std::enable_shared_from_this<ContainerProcess> {
   ContainerProcess(const ProcessRequest& request, Stdio stdio, SyncSocket sync);
 
   Status spawn(const Environment& environment, ProcessRequest& request, UniqueFd init_end);
+  Status give_streams(const ProcessRequest& request);
+  Status send_configuration(ProcessRequest& request);
   /// Tells the process what to become and waits until it has.
-  Status configure(const Environment& environment, const ProcessRequest& request);
+  Status configure(const Environment& environment, ProcessRequest& request);
   Status take_terminal(const Environment& environment, StdioWanted wanted, UniqueFd master);
   Status exchange_start();
   /// The error for a process that has gone without a word.
@@ -88,6 +104,8 @@ class ContainerProcess : public std::enable_shared_from_this<ContainerProcess> {
 
   const std::string label_;
   const std::string role_;
+  const std::function<uint64_t()> count_oom_;
+  const uint64_t oom_before_;         // of count_oom_, when the process was to be started
   StdioPorts ports_;                  // never changes after create()
   std::unique_ptr<Process> process_;  // never changes after create()
   std::optional<SyncSocket> sync_;    // used by create(), then by the one start(), which ends it

@@ -9,8 +9,9 @@
 
 namespace kata::container {
 
-/// The JSON of an exec's process, which has passed oci::parse_process, with capabilities, rlimits
-/// and oomScoreAdj of the init where it has none of its own, as with runc.
+/// The JSON of an exec's process, which has passed oci::parse_process, with capabilities, rlimits,
+/// oomScoreAdj, labels of security modules, scheduler, ioPriority and execCPUAffinity of the init
+/// where it has none of its own, as with runc.
 Result<std::string> complete_exec_process(std::string_view process_json, const oci::Process& init);
 
 }  // namespace kata::container

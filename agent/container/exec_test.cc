@@ -279,15 +279,33 @@ TEST_CASE("What a process has of its own is not replaced") {
   init.capabilities.emplace().bounding = {"CAP_KILL"};
   init.rlimits = {{"RLIMIT_CORE", 4, 1, 2}};
   init.oom_score_adj = 5;
+  init.apparmor_profile = "profile";
+  init.scheduler = oci::Scheduler{"SCHED_RR", 0, 3, {"SCHED_FLAG_RESET_ON_FORK"}, 0, 0, 0};
+  init.io_priority = oci::IoPriority{"IOPRIO_CLASS_BE", 6};
+  init.exec_cpu_affinity = oci::CpuAffinity{"0", "0-1"};
   auto completed = json::parse(*complete_exec_process(
-      R"({"capabilities": {}, "rlimits": [{"type": "RLIMIT_AS"}], "oomScoreAdj": 7})", init));
+      R"({"capabilities": {}, "rlimits": [{"type": "RLIMIT_AS"}], "oomScoreAdj": 7,
+          "apparmorProfile": "own", "scheduler": {"policy": "SCHED_BATCH"},
+          "ioPriority": {"class": "IOPRIO_CLASS_IDLE"}, "execCPUAffinity": {"final": "1"}})",
+      init));
   CHECK(completed["capabilities"] == json::object());
   CHECK(completed["rlimits"][0]["type"] == "RLIMIT_AS");
   CHECK(completed["oomScoreAdj"] == 7);
-  completed = json::parse(*complete_exec_process(R"({"rlimits": [], "capabilities": null})", init));
+  CHECK(completed["apparmorProfile"] == "own");
+  CHECK(completed["scheduler"] == json{{"policy", "SCHED_BATCH"}});
+  CHECK(completed["ioPriority"] == json{{"class", "IOPRIO_CLASS_IDLE"}});
+  CHECK(completed["execCPUAffinity"] == json{{"final", "1"}});
+  completed = json::parse(*complete_exec_process(
+      R"({"rlimits": [], "capabilities": null, "apparmorProfile": ""})", init));
   CHECK(completed["capabilities"]["bounding"][0] == "CAP_KILL");
   CHECK(completed["rlimits"][0]["hard"] == 2);
   CHECK(completed["oomScoreAdj"] == 5);
+  CHECK(completed["apparmorProfile"] == "profile");
+  CHECK_FALSE(completed.contains("selinuxLabel"));
+  CHECK(completed["scheduler"]["priority"] == 3);
+  CHECK(completed["scheduler"]["flags"][0] == "SCHED_FLAG_RESET_ON_FORK");
+  CHECK(completed["ioPriority"]["priority"] == 6);
+  CHECK(completed["execCPUAffinity"]["final"] == "0-1");
   CHECK_FALSE(complete_exec_process("{", init));
 }
 

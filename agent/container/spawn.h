@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include "agent/isolation/user_namespace.h"
 #include "common/base/unique_fd.h"
 #include "common/error/error.h"
 
@@ -26,6 +27,11 @@ struct SpawnRequest {
   int cgroup = -1;                // directory in which the process is born; borrowed
   int container_init = -1;        // pidfd for an exec, which gets it; borrowed
 
+  /// In which the process is born as root, with the pid namespace that it may make; borrowed.
+  const isolation::UserNamespace* user_namespace = nullptr;
+  /// Of a process in a user namespace, which could not lower it.
+  int oom_score_adj = 0;
+
   /// At most one of these; else the process is born in the agent's own pid namespace.
   bool new_pid_namespace = false;           // the process becomes its pid 1
   std::string join_pid_namespace;           // path of a namespace file
@@ -39,7 +45,8 @@ struct Spawned {
 
 /// The child is a direct child of this process, born in its cgroup and pid namespace, with an empty
 /// signal mask and no other descriptors than those named above. Where the pid namespace holds
-/// others already, the child may not have called execveat yet. Any thread.
+/// others already, the child may not have called execveat yet; what is wrong with a user namespace
+/// is known. Any thread; the reaper must not collect children meanwhile.
 Result<Spawned> spawn_process(const SpawnRequest& request);
 
 }  // namespace kata::container

@@ -16,8 +16,8 @@ struct Header {
   uint32_t size;
 };
 
-// The largest body is a configuration: the spec and a path.
-constexpr size_t kMaxBodyBytes = oci::kMaxSpecBytes + 64 * 1024;
+// The largest body is a configuration: the spec, a filter of at most 64 Ki instructions, and paths.
+constexpr size_t kMaxBodyBytes = oci::kMaxSpecBytes + 520 * 1024 + 1024 * 1024;
 
 template <typename T>
 void append_value(std::string& out, T value) {
@@ -29,6 +29,19 @@ bool take_value(std::string_view& in, T& value) {
   if (in.size() < sizeof value) return false;
   in.copy(reinterpret_cast<char*>(&value), sizeof value);
   in.remove_prefix(sizeof value);
+  return true;
+}
+
+void append_text(std::string& out, std::string_view text) {
+  append_value(out, static_cast<uint32_t>(text.size()));
+  out += text;
+}
+
+bool take_text(std::string_view& in, std::string& text) {
+  uint32_t size = 0;
+  if (!take_value(in, size) || size > in.size()) return false;
+  text = in.substr(0, size);
+  in.remove_prefix(size);
   return true;
 }
 
@@ -95,20 +108,52 @@ Result<size_t> read_fully(int fd, char* data, size_t size, UniqueFd& descriptor)
 
 std::string encode_config(const InitConfig& config) {
   std::string body;
-  body.reserve(sizeof(uint32_t) + config.rootfs.size() + config.json.size());
-  append_value(body, static_cast<uint32_t>(config.rootfs.size()));
-  body += config.rootfs;
+  body.reserve(3 * sizeof(uint32_t) + config.rootfs.size() + config.filter.size() +
+               config.personality.size() + config.json.size());
+  append_text(body, config.rootfs);
+  append_text(body, config.filter);
+  append_text(body, config.personality);
+  append_text(body, config.container.id);
+  append_text(body, config.container.bundle);
+  append_value(body, static_cast<int32_t>(config.namespaces));
+  append_value(body, static_cast<uint32_t>(config.container.hook_programs.size()));
+  for (const auto& [path, file] : config.container.hook_programs) {
+    append_text(body, path);
+    append_text(body, file);
+  }
   body += config.json;
   return body;
 }
 
 Result<InitConfig> decode_config(std::string_view body) {
-  uint32_t rootfs_size = 0;
-  if (!take_value(body, rootfs_size) || rootfs_size > body.size()) {
-    return fail(Code::kInternal, "the init's configuration is cut short");
+  InitConfig config;
+  isolation::ContainerInfo& container = config.container;
+  int32_t namespaces = 0;
+  uint32_t programs = 0;
+  bool whole = take_text(body, config.rootfs) && take_text(body, config.filter) &&
+               take_text(body, config.personality) && take_text(body, container.id) &&
+               take_text(body, container.bundle) && take_value(body, namespaces) &&
+               take_value(body, programs);
+  for (; whole && programs > 0; --programs) {
+    std::string path;
+    whole = take_text(body, path) && take_text(body, container.hook_programs[path]);
   }
-  return InitConfig{std::string(body.substr(0, rootfs_size)),
-                    std::string(body.substr(rootfs_size))};
+  if (!whole) return fail(Code::kInternal, "the init's configuration is cut short");
+  config.namespaces = namespaces;
+  config.json = body;
+  return config;
+}
+
+std::string encode_mount(uint32_t index) {
+  std::string body;
+  append_value(body, index);
+  return body;
+}
+
+Result<uint32_t> decode_mount(std::string_view body) {
+  uint32_t index = 0;
+  if (!take_value(body, index)) return fail(Code::kInternal, "a mount's index is cut short");
+  return index;
 }
 
 std::string encode_error(const Error& error) {

@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include "common/oci/parse.h"
@@ -73,7 +74,12 @@ TEST_CASE("An end that says nothing is waited for only so long") {
 
 TEST_CASE("A configuration larger than the socket's buffers arrives whole") {
   Pair pair;
-  InitConfig config{"/run/rootfs", std::string(oci::kMaxSpecBytes, 'x')};
+  InitConfig config{"/run/rootfs",
+                    std::string(oci::kMaxSpecBytes, 'x'),
+                    std::string(512 * 1024, '\0'),
+                    "LINUX32",
+                    CLONE_NEWTIME,
+                    {"c1", "/run/bundle", {{"/bin/a", "/share/1"}, {"/bin/b", "/share/2"}}}};
   std::thread sender([&] { CHECK(pair.left->send(MessageType::kConfig, encode_config(config))); });
   auto message = pair.right->receive();
   sender.join();
@@ -83,6 +89,11 @@ TEST_CASE("A configuration larger than the socket's buffers arrives whole") {
   REQUIRE(decoded);
   CHECK(decoded->rootfs == config.rootfs);
   CHECK(decoded->json == config.json);
+  CHECK(decoded->filter == config.filter);
+  CHECK(decoded->namespaces == config.namespaces);
+  CHECK(decoded->container.id == "c1");
+  CHECK(decoded->container.bundle == "/run/bundle");
+  CHECK(decoded->container.hook_programs == config.container.hook_programs);
 }
 
 TEST_CASE("A closed stream is no message, also in the middle of one") {
@@ -128,6 +139,8 @@ TEST_CASE("An error keeps its code and message") {
 TEST_CASE("A configuration that is cut short is refused") {
   CHECK_FALSE(decode_config(""));
   CHECK_FALSE(decode_config(std::string("\xff\x00\x00\x00/run", 8)));
+  const std::string one_program(4 * sizeof(uint32_t) + 1, '\1');
+  CHECK_FALSE(decode_config(one_program));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "agent/isolation/capabilities.h"
 
 #include <algorithm>
+#include <cctype>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +18,8 @@ namespace {
 std::vector<cap_value_t> known_values(const std::vector<std::string>& names) {
   std::vector<cap_value_t> values;
   for (std::string name : names) {
+    // As runc: what is not written as the specification writes it is unknown.
+    if (std::ranges::any_of(name, [](unsigned char c) { return std::islower(c) != 0; })) continue;
     std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
     cap_value_t value = 0;
     if (::cap_from_name(name.c_str(), &value) < 0) continue;

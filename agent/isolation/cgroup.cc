@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
+#include <sstream>
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -13,6 +16,7 @@
 #include "agent/isolation/cgroup_file.h"
 #include "agent/isolation/cgroup_resources.h"
 #include "common/base/cleanup.h"
+#include "common/sys/file.h"
 
 namespace kata::isolation {
 
@@ -33,18 +37,25 @@ Status make_group(const fs::path& path, bool may_exist) {
   return fail_errno(fmt::format("make cgroup {}", path.string()));
 }
 
-/// One by one: a controller that cannot be enabled now (cpu beside real-time processes) must not
-/// keep the others from it. apply() names the one that a limit misses.
+std::vector<std::string> words(const std::string& text) {
+  std::istringstream stream(text);
+  return {std::istream_iterator<std::string>(stream), {}};
+}
+
+/// Every controller that the group has, for the groups below it. What they have already is not
+/// written again: the kernel would walk the whole tree for it.
 Status enable_controllers(const fs::path& group) {
+  constexpr const char* kFile = "cgroup.subtree_control";
   KATA_TRY(auto dir, open_group(group));
-  KATA_TRY(auto names, read_cgroup_file(dir.get(), "cgroup.controllers"));
-  for (size_t start = 0; start < names.size();) {
-    auto end = std::min(names.find_first_of(" \n", start), names.size());
-    if (end > start)
-      (void)write_cgroup_file(dir.get(), "cgroup.subtree_control",
-                              "+" + names.substr(start, end - start));
-    start = end + 1;
-  }
+  KATA_TRY(auto available, read_cgroup_file(dir.get(), "cgroup.controllers"));
+  KATA_TRY(auto enabled, read_cgroup_file(dir.get(), kFile));
+  auto missing = words(available);
+  for (const auto& name : words(enabled)) std::erase(missing, name);
+  if (missing.empty()) return {};
+  if (write_cgroup_file(dir.get(), kFile, fmt::format("+{}", fmt::join(missing, " +")))) return {};
+  // One that cannot be enabled now (cpu beside real-time processes) must not keep the others from
+  // it. apply() names the one that a limit misses.
+  for (const auto& name : missing) (void)write_cgroup_file(dir.get(), kFile, "+" + name);
   return {};
 }
 
@@ -175,12 +186,33 @@ Result<bool> Cgroup::frozen() const {
   return wanted.starts_with('1');
 }
 
+Status Cgroup::give_to(uid_t uid) const {
+  // What the kernel does not name, such as the limits, stays root's.
+  constexpr const char* kDelegated = "/sys/kernel/cgroup/delegate";
+  constexpr size_t kMaxDelegatedBytes = 4096;
+  KATA_TRY(auto names, sys::read_file(kDelegated, kMaxDelegatedBytes));
+  constexpr auto kSameGroup = static_cast<gid_t>(-1);
+  if (::fchown(dir_.get(), uid, kSameGroup) < 0)
+    return fail_errno(fmt::format("chown cgroup {}", path_.string()));
+  for (size_t start = 0; start < names.size();) {
+    const auto end = std::min(names.find('\n', start), names.size());
+    const auto name = names.substr(start, end - start);
+    // Some belong to controllers that are not enabled.
+    if (::fchownat(dir_.get(), name.c_str(), uid, kSameGroup, 0) < 0 && errno != ENOENT)
+      return fail_errno(fmt::format("chown {} of cgroup {}", name, path_.string()));
+    start = end + 1;
+  }
+  return {};
+}
+
 Status Cgroup::kill() { return write_cgroup_file(dir_.get(), "cgroup.kill", "1"); }
 
 Status Cgroup::remove(std::chrono::milliseconds timeout) {
   auto waited = wait_cgroup_event(dir_.get(), "populated", 0, deadline_after(timeout));
   // A removed group has no events file.
   if (!waited && waited.error().code() != Code::kNotFound) return waited;
+  if (::rmdir(path_.c_str()) == 0 || errno == ENOENT) return {};
+  // Most containers make no groups of their own: only now the tree is looked at.
   KATA_CHECK(remove_children(dir_.get()));
   if (::rmdir(path_.c_str()) < 0 && errno != ENOENT)
     return fail_errno(fmt::format("remove cgroup {}", path_.string()));
@@ -195,6 +227,10 @@ Result<uint64_t> Cgroup::oom_kills() const {
   auto value = read_cgroup_key(dir_.get(), "memory.events", "oom_kill");
   if (!value && value.error().code() == Code::kNotFound) return 0;
   return value;
+}
+
+uint64_t Cgroup::oom_events() const {
+  return read_cgroup_key(dir_.get(), "memory.events", "oom").value_or(0);
 }
 
 }  // namespace kata::isolation

@@ -35,15 +35,19 @@ class Cgroup {
   /// <root>/kata, made if it is not there yet: what all containers use together. To be read only.
   static Result<Cgroup> pod(const std::filesystem::path& root = kCgroupRoot);
 
-  /// Changes what is named, and nothing else: writes memory.max, memory.low, memory.swap.max,
-  /// cpu.max, cpu.weight, pids.max, as runc converts them from the spec's cgroup v1 terms. Limits
-  /// of a controller that the kernel lacks are FailedPrecondition naming it. What else the spec may
-  /// hold is listed by oci::not_enforced.
+  /// Changes what is named, and nothing else (but for memory's swap, see cgroup_memory.h), as runc
+  /// converts it from the spec's cgroup v1 terms: files of memory, cpu, cpuset, io, pids, hugetlb,
+  /// rdma, and then those that `unified` names. Limits of a controller that the kernel lacks are
+  /// FailedPrecondition naming it. Devices are limited elsewhere (device_filter.h).
   Status apply(const oci::Resources& resources);
 
   /// For clone3(2). Borrowed: valid as long as this object.
   int descriptor() const { return dir_.get(); }
   const std::filesystem::path& path() const { return path_; }
+
+  /// Lets `uid`, root of a user namespace, make groups below this one: it owns what the kernel says
+  /// is to be delegated.
+  Status give_to(uid_t uid) const;
 
   /// Moves one process, by its pid in the caller's pid namespace.
   Status add(pid_t pid);
@@ -72,6 +76,9 @@ class Cgroup {
   /// Processes of the subtree killed for memory so far (memory.events oom_kill); 0 where the kernel
   /// has no memory controller.
   Result<uint64_t> oom_kills() const;
+  /// How often memory was refused for the limit, whether or not somebody could be killed for it
+  /// (memory.events oom); 0 where that cannot be read.
+  uint64_t oom_events() const;
 
  private:
   Cgroup(std::filesystem::path path, UniqueFd dir) : path_(std::move(path)), dir_(std::move(dir)) {}

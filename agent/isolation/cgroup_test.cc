@@ -121,31 +121,67 @@ TEST_CASE_METHOD(OwnRoot, "a limit without its controller is named") {
   CHECK(group->remove(1s));
 }
 
-TEST_CASE("conversion of the spec's limits, into plain files") {
-  fs::path path = fs::temp_directory_path() / fmt::format("kata-cgroup-{}", ::getpid());
-  fs::create_directories(path);
-  for (const char* name :
-       {"memory.max", "memory.swap.max", "memory.low", "cpu.weight", "cpu.max", "pids.max"})
-    std::ofstream(path / name).flush();
-  UniqueFd group(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  auto content = [&](const char* name) {
-    std::ifstream file(path / name);
+namespace {
+
+/// A directory of plain files in place of a control group: what is written into them can be read.
+class Files {
+ public:
+  explicit Files(std::initializer_list<const char*> names)
+      : path_(fs::temp_directory_path() / fmt::format("kata-cgroup-{}", ::getpid())) {
+    fs::create_directories(path_);
+    for (const char* name : names) std::ofstream(path_ / name).flush();
+    group_ = UniqueFd(::open(path_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  }
+  ~Files() { fs::remove_all(path_); }
+
+  Status apply() const { return apply_resources(group_.get(), resources); }
+  std::string refusal() const {
+    auto applied = apply();
+    return applied ? "applied" : applied.error().message();
+  }
+  std::string content(const char* name) const {
+    std::ifstream file(path_ / name);
     return std::string(std::istreambuf_iterator<char>(file), {});
-  };
+  }
+  void set(const char* name, const char* text) const { std::ofstream(path_ / name) << text; }
+
   oci::Resources resources;
+
+ private:
+  fs::path path_;
+  UniqueFd group_;
+};
+
+struct CpuMemoryPids : Files {
+  CpuMemoryPids()
+      : Files({"memory.max", "memory.swap.max", "memory.low", "memory.current", "cpu.weight",
+               "cpu.max", "cpu.max.burst", "cpu.idle", "cpuset.cpus", "cpuset.mems", "pids.max"}) {}
+};
+
+}  // namespace
+
+TEST_CASE_METHOD(CpuMemoryPids, "conversion of the spec's limits, into plain files") {
   SECTION("all of them") {
     resources.memory.limit = 1000;
     resources.memory.reservation = 500;
     resources.memory.swap = 1500;
     resources.cpu.shares = 1024;
     resources.cpu.quota_us = 50000;
+    resources.cpu.burst_us = 7000;
+    resources.cpu.idle = 1;
+    resources.cpu.cpus = "0-1,3";
+    resources.cpu.mems = "0";
     resources.pids_limit = 77;
-    REQUIRE(apply_resources(group.get(), resources));
+    REQUIRE(apply());
     CHECK(content("memory.max") == "1000");
     CHECK(content("memory.low") == "500");
     CHECK(content("memory.swap.max") == "500");
     CHECK(content("cpu.weight") == "39");
     CHECK(content("cpu.max") == "50000 100000");
+    CHECK(content("cpu.max.burst") == "7000");
+    CHECK(content("cpu.idle") == "1");
+    CHECK(content("cpuset.cpus") == "0-1,3");
+    CHECK(content("cpuset.mems") == "0");
     CHECK(content("pids.max") == "77");
   }
   SECTION("unlimited") {
@@ -153,7 +189,7 @@ TEST_CASE("conversion of the spec's limits, into plain files") {
     resources.cpu.quota_us = -1;
     resources.cpu.period_us = 20000;
     resources.pids_limit = -1;
-    REQUIRE(apply_resources(group.get(), resources));
+    REQUIRE(apply());
     CHECK(content("memory.max") == "max");
     CHECK(content("memory.swap.max") == "max");
     CHECK(content("cpu.max") == "max 20000");
@@ -162,37 +198,150 @@ TEST_CASE("conversion of the spec's limits, into plain files") {
   SECTION("less than unlimited is the kernel's to refuse") {
     resources.memory.limit = -2;
     resources.pids_limit = -3;
-    REQUIRE(apply_resources(group.get(), resources));
+    REQUIRE(apply());
     CHECK(content("memory.max") == "-2");
     CHECK(content("pids.max") == "-3");
   }
   SECTION("what is not named stays") {
-    std::ofstream(path / "cpu.max") << "30000 50000\n";
-    std::ofstream(path / "memory.max") << "1000\n";
+    set("cpu.max", "30000 50000\n");
+    set("memory.max", "1000\n");
     resources.cpu.quota_us = 10000;
     resources.memory.swap = 1200;
-    REQUIRE(apply_resources(group.get(), resources));
+    REQUIRE(apply());
     CHECK(content("cpu.max") == "10000 50000\n");
     CHECK(content("memory.swap.max") == "200");
     CHECK(content("memory.max") == "1000\n");
-    std::ofstream(path / "cpu.max") << "max 50000\n";
+    set("cpu.max", "max 50000\n");
     resources = {};
     resources.cpu.period_us = 20000;
-    REQUIRE(apply_resources(group.get(), resources));
+    REQUIRE(apply());
     CHECK(content("cpu.max") == "max 20000\n");
     CHECK(content("cpu.weight").empty());
+    CHECK(content("cpuset.cpus").empty());
     CHECK(content("pids.max").empty());
+  }
+  SECTION("swap of the same size is none") {
+    resources.memory.limit = 1000;
+    resources.memory.swap = 1000;
+    REQUIRE(apply());
+    CHECK(content("memory.swap.max") == "0");
+  }
+  SECTION("a new memory limit alone keeps memory and swap together") {
+    set("memory.max", "1000\n");
+    set("memory.swap.max", "500\n");
+    resources.memory.limit = 1200;
+    REQUIRE(apply());
+    CHECK(content("memory.swap.max") == "300\n");
+    set("memory.max", "1000\n");
+    resources.memory.limit = 1600;
+    CHECK(refusal() == "linux.resources.memory.swap: memory+swap limit should be >= memory limit");
   }
   SECTION("swap below memory") {
     resources.memory.limit = 1000;
     resources.memory.swap = 500;
-    CHECK(apply_resources(group.get(), resources).error().code() == Code::kInvalidArgument);
+    CHECK(apply().error().code() == Code::kInvalidArgument);
   }
   SECTION("swap without memory") {
     resources.memory.swap = 500;
-    CHECK(apply_resources(group.get(), resources).error().code() == Code::kInvalidArgument);
+    CHECK(apply().error().code() == Code::kInvalidArgument);
   }
-  fs::remove_all(path);
+  SECTION("less than what is used") {
+    set("memory.current", "5000\n");
+    resources.memory.limit = 5000;
+    REQUIRE(apply());
+    resources.memory.check_before_update = true;
+    CHECK(refusal() == "linux.resources.memory.limit: rejecting memory limit 5000 <= usage 5000");
+    resources.memory.swap = 4000;
+    CHECK(refusal() ==
+          "linux.resources.memory.swap: rejecting memory+swap limit 4000 <= usage 5000");
+    resources.memory.swap = resources.memory.limit = 5001;
+    CHECK(apply());
+  }
+}
+
+TEST_CASE("limits of devices, into plain files") {
+  Files files({"io.max", "rdma.max"});
+  SECTION("throttles") {
+    files.resources.block_io.throttle_read_bps = {{8, 16, 1000}};
+    REQUIRE(files.apply());
+    CHECK(files.content("io.max") == "8:16 rbps=1000");
+    files.resources.block_io.throttle_write_bps = {{8, 16, 2000}};
+    files.resources.block_io.throttle_read_iops = {{8, 16, 3000}};
+    REQUIRE(files.apply());
+    CHECK(files.content("io.max") == "8:16 riops=3000");
+    files.resources.block_io.throttle_write_iops = {{8, 16, 4000}};
+    REQUIRE(files.apply());
+    CHECK(files.content("io.max") == "8:16 wiops=4000");
+  }
+  SECTION("weights as v2 has them") {
+    files.set("io.weight", "");
+    files.resources.block_io.weight = 500;
+    REQUIRE(files.apply());
+    CHECK(files.content("io.weight") == "4950");
+    files.resources.block_io.weight_device = {{8, 0, 1000, {}}};
+    REQUIRE(files.apply());
+    CHECK(files.content("io.weight") == "8:0 10000");
+  }
+  SECTION("weights as BFQ has them") {
+    files.set("io.bfq.weight", "");
+    files.resources.block_io.weight = 500;
+    REQUIRE(files.apply());
+    CHECK(files.content("io.bfq.weight") == "500");
+  }
+  SECTION("no weights") {
+    files.resources.block_io.weight = 500;
+    CHECK(files.refusal() ==
+          "linux.resources.blockIO.weight: the guest's kernel has no weights of the io controller");
+  }
+  SECTION("rdma") {
+    files.resources.rdma["mlx5_1"] = {3, {}};
+    REQUIRE(files.apply());
+    CHECK(files.content("rdma.max") == "mlx5_1 hca_handle=3");
+    files.resources.rdma["mlx5_1"] = {3, 10000};
+    REQUIRE(files.apply());
+    CHECK(files.content("rdma.max") == "mlx5_1 hca_handle=3 hca_object=10000");
+  }
+}
+
+TEST_CASE("large pages, into plain files") {
+  Files files({"hugetlb.2MB.max", "hugetlb.2MB.rsvd.max"});
+  files.resources.hugepage_limits = {{"2MB", 4194304}, {"1GB", 0}};
+  REQUIRE(files.apply());
+  CHECK(files.content("hugetlb.2MB.max") == "4194304");
+  CHECK(files.content("hugetlb.2MB.rsvd.max") == "4194304");
+  files.resources.hugepage_limits[1].limit = 1;
+  CHECK(files.refusal() ==
+        "linux.resources.hugepageLimits: the guest's kernel has no hugetlb controller for pages of "
+        "1GB");
+}
+
+TEST_CASE("files of the group by name, into plain files") {
+  Files files({"memory.high", "pids.max"});
+  files.set("cgroup.controllers", "cpu memory pids\n");
+  const std::string where = "linux.resources.unified: ";
+  SECTION("after everything else") {
+    files.resources.pids_limit = 5;
+    files.resources.unified = {{"pids.max", "9"}, {"memory.high", "4096"}};
+    REQUIRE(files.apply());
+    CHECK(files.content("pids.max") == "9");
+    CHECK(files.content("memory.high") == "4096");
+  }
+  SECTION("no such file") {
+    files.resources.unified = {{"memory.nonsense", "1"}};
+    CHECK(files.refusal() == where +
+                                 "unable to set unified resource \"memory.nonsense\": "
+                                 "open memory.nonsense: No such file or directory");
+  }
+  SECTION("no such controller") {
+    files.resources.unified = {{"mem.max", "1"}};
+    CHECK(files.refusal() ==
+          where + "unified resource \"mem.max\" can't be set: controller \"mem\" not available");
+  }
+  SECTION("no controller") {
+    files.resources.unified = {{"nonsense", "1"}};
+    CHECK(files.refusal() ==
+          where + "unified resource \"nonsense\" must be in the form CONTROLLER.PARAMETER");
+  }
 }
 
 TEST_CASE("not a cgroup2 file system") {

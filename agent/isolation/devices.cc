@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "agent/isolation/call_error.h"
+#include "agent/isolation/user_namespace.h"
 #include "common/sys/mount.h"
 #include "common/sys/scoped_path.h"
 
@@ -71,7 +72,9 @@ Status bind_guest_device(const oci::Device& device, int rootfs) {
   return sys::mount_on({"bind", device.path, device.path, {"bind"}}, target.get());
 }
 
-Status make_node(const oci::Device& device, int rootfs) {
+Status make_node(const oci::Device& device, int rootfs, bool own_ids) {
+  // As runc, though the kernel would let some pass (FIFOs, /dev/null and its like).
+  if (own_ids) return bind_guest_device(device, rootfs);
   KATA_TRY(auto place, sys::make_parent_in_root(rootfs, device.path));
   int parent = place.parent.get();
   const char* name = place.name.c_str();
@@ -100,9 +103,10 @@ std::vector<oci::Device> all_devices(const oci::Spec& spec) {
 
 Status make_nodes(const oci::Spec& spec, int rootfs) {
   mode_t before = ::umask(0);
+  const bool own_ids = has_user_namespace(spec);
   Status status;
   for (const auto& device : all_devices(spec)) {
-    status = make_node(device, rootfs);
+    status = make_node(device, rootfs, own_ids);
     if (!status) break;
   }
   ::umask(before);

@@ -9,10 +9,10 @@
 
 namespace kata::isolation {
 
-Status set_rlimits(const std::vector<oci::Rlimit>& limits) {
+Status set_rlimits(const std::vector<oci::Rlimit>& limits, pid_t pid) {
   for (const auto& limit : limits) {
     rlimit value = {limit.soft, limit.hard};
-    if (::setrlimit(static_cast<__rlimit_resource>(limit.resource), &value) < 0)
+    if (::prlimit(pid, static_cast<__rlimit_resource>(limit.resource), &value, nullptr) < 0)
       return fail_call(
           fmt::format("error setting {} to {}:{}", limit.type, limit.soft, limit.hard));
   }

@@ -15,6 +15,7 @@
 
 #include "agent/isolation/call_error.h"
 #include "agent/isolation/cgroup.h"
+#include "agent/isolation/copy_directory.h"
 #include "common/sys/mount.h"
 #include "common/sys/scoped_path.h"
 
@@ -45,13 +46,6 @@ std::string clean(const std::string& path) {
   return text;
 }
 
-bool is_bind(const oci::Mount& mount) {
-  return mount.type == "bind" || mount.type == "rbind" ||
-         std::ranges::any_of(mount.options, [](const std::string& option) {
-           return option == "bind" || option == "rbind";
-         });
-}
-
 bool is_read_only(const oci::Mount& mount) {
   return (sys::parse_mount_options(mount.options).attr_set & MOUNT_ATTR_RDONLY) != 0;
 }
@@ -76,12 +70,13 @@ bool is_procfs(const std::string& path) {
 
 /// Against images whose links lead a mount on top of /proc or into it, where it would change what
 /// the runtime and security modules read there.
-Status check_proc_target(const oci::Mount& mount, int rootfs, int target) {
+Status check_proc_target(const oci::Mount& mount, const std::string& source, int rootfs,
+                         int target) {
   KATA_TRY(auto root_path, path_of(rootfs));
   KATA_TRY(auto target_path, path_of(target));
   auto inside = root_path == "/" ? target_path : target_path.substr(root_path.size());
   if (inside == "/proc") {
-    if (is_bind(mount) && is_procfs(mount.source)) return {};
+    if (is_bind(mount) && is_procfs(source)) return {};
     return fail(Code::kInvalidArgument, "\"{}\" cannot be mounted because it is not of type proc",
                 inside);
   }
@@ -102,13 +97,14 @@ Status check_ordinary_directory(const oci::Mount& mount, int rootfs) {
   return {};
 }
 
-Result<UniqueFd> make_target(const oci::Mount& mount, int rootfs) {
+/// `source_path`: of what a bind shows.
+Result<UniqueFd> make_target(const oci::Mount& mount, const std::string& source_path, int rootfs) {
   if (mount.type == "proc" || mount.type == "sysfs") {
     KATA_CHECK(check_ordinary_directory(mount, rootfs));
     return sys::make_dir_in_root(rootfs, mount.destination, kDirectoryMode);
   }
   struct stat source = {};
-  if (is_bind(mount) && ::stat(mount.source.c_str(), &source) < 0)
+  if (is_bind(mount) && ::stat(source_path.c_str(), &source) < 0)
     return fail_call(fmt::format("stat {}", mount.source));
   std::optional<UniqueFd> target;
   if (auto existing = sys::open_in_root(rootfs, mount.destination, O_PATH)) {
@@ -118,7 +114,7 @@ Result<UniqueFd> make_target(const oci::Mount& mount, int rootfs) {
   } else {
     KATA_TRY(target, sys::make_dir_in_root(rootfs, mount.destination, kDirectoryMode));
   }
-  KATA_CHECK(check_proc_target(mount, rootfs, target->get()));
+  KATA_CHECK(check_proc_target(mount, source_path, rootfs, target->get()));
   return std::move(*target);
 }
 
@@ -133,10 +129,13 @@ Status mount_cgroup(sys::MountEntry entry, int target) {
 }
 
 /// The mode of the directory that a tmpfs hides is the mode of the tmpfs, whatever the options say.
-Status mount_tmpfs(const sys::MountEntry& entry, int rootfs, int target, bool existed) {
+Status mount_tmpfs(sys::MountEntry entry, int rootfs, int target, bool existed) {
   struct stat hidden;
   if (::fstat(target, &hidden) < 0) return fail_call(fmt::format("stat {}", entry.target));
-  KATA_CHECK(sys::mount_on(entry, target));
+  KATA_TRY(auto tmpfs, sys::make_mount(entry));
+  if (existed && sys::parse_mount_options(entry.options).copy_up)
+    KATA_CHECK(copy_directory(target, tmpfs.get(), entry.target));
+  KATA_CHECK(sys::attach_mount(tmpfs.get(), target));
   if (!existed) return {};
   KATA_TRY(auto mounted, sys::open_in_root(rootfs, entry.target, O_RDONLY | O_DIRECTORY));
   if (::fchmod(mounted.get(), hidden.st_mode & 07777) < 0)
@@ -144,13 +143,21 @@ Status mount_tmpfs(const sys::MountEntry& entry, int rootfs, int target, bool ex
   return {};
 }
 
-Status mount_one(const oci::Mount& mount, int rootfs) {
-  if (!mount.uid_mappings.empty() || !mount.gid_mappings.empty())
-    return fail(Code::kUnimplemented, "idmapped mounts are not supported");
+/// As runc: file systems whose labels are the kernel's own do not get one.
+bool takes_label(const oci::Mount& mount) {
+  constexpr auto kUnlabelled =
+      std::to_array<std::string_view>({"proc", "sysfs", "mqueue", "cgroup"});
+  return !is_bind(mount) && std::ranges::find(kUnlabelled, mount.type) == kUnlabelled.end();
+}
+
+Status mount_one(const oci::Mount& mount, const std::string& label, int rootfs,
+                 const UniqueFd* prepared) {
   bool existed = sys::open_in_root(rootfs, mount.destination, O_PATH).has_value();
-  KATA_TRY(auto target, make_target(mount, rootfs));
-  sys::MountEntry entry{mount.type, mount.source, mount.destination, mount.options};
-  if (sealed_later(mount)) std::erase(entry.options, "ro");
+  // The source of one that is prepared may be out of reach.
+  const auto source = prepared ? fmt::format("/proc/self/fd/{}", prepared->get()) : mount.source;
+  KATA_TRY(auto target, make_target(mount, source, rootfs));
+  if (prepared) return sys::attach_mount(prepared->get(), target.get());
+  auto entry = entry_of(mount, label);
   if (is_bind(mount)) return sys::mount_on(entry, target.get());
   if (mount.type == "cgroup") return mount_cgroup(std::move(entry), target.get());
   if (mount.type == "tmpfs") return mount_tmpfs(entry, rootfs, target.get(), existed);
@@ -159,11 +166,32 @@ Status mount_one(const oci::Mount& mount, int rootfs) {
 
 }  // namespace
 
-Status mount_all(const oci::Spec& spec, int rootfs) {
-  for (const auto& mount : spec.mounts)
-    if (auto status = mount_one(mount, rootfs); !status)
-      return std::unexpected(status.error().with_stage(fmt::format(
-          "error mounting \"{}\" to rootfs at \"{}\"", mount.source, mount.destination)));
+bool is_bind(const oci::Mount& mount) {
+  return mount.type == "bind" || mount.type == "rbind" ||
+         std::ranges::any_of(mount.options, [](const std::string& option) {
+           return option == "bind" || option == "rbind";
+         });
+}
+
+sys::MountEntry entry_of(const oci::Mount& mount, const std::string& label) {
+  sys::MountEntry entry{mount.type, mount.source, mount.destination, mount.options};
+  if (sealed_later(mount)) std::erase(entry.options, "ro");
+  if (!label.empty() && takes_label(mount)) entry.options.push_back("context=" + label);
+  return entry;
+}
+
+Error in_mount_stage(const Error& error, const oci::Mount& mount) {
+  return error.with_stage(
+      fmt::format("error mounting \"{}\" to rootfs at \"{}\"", mount.source, mount.destination));
+}
+
+Status mount_all(const oci::Spec& spec, int rootfs, const PreparedMounts& prepared) {
+  for (uint32_t i = 0; i < spec.mounts.size(); ++i) {
+    auto ready = prepared.find(i);
+    auto status = mount_one(spec.mounts[i], spec.linux.mount_label, rootfs,
+                            ready == prepared.end() ? nullptr : &ready->second);
+    if (!status) return std::unexpected(in_mount_stage(status.error(), spec.mounts[i]));
+  }
   return {};
 }
 

@@ -226,17 +226,43 @@ TEST_CASE_METHOD(HostileImage, "mounts that cannot be made name themselves and t
     fails_with("option size=foo: Invalid argument (tmpfs: Bad value for 'size')",
                Code::kInvalidArgument);
   }
-  SECTION("idmapped") {
+  SECTION("idmapped for users alone") {
     add({{"destination", "/x"},
          {"type", "bind"},
          {"source", volume},
          {"options", {"bind"}},
          {"uidMappings", {{{"containerID", 0}, {"hostID", 1000}, {"size", 1}}}}});
-    fails_with("idmapped mounts are not supported", Code::kUnimplemented);
+    fails_with("id-mapped mounts must have both UID and GID mappings", Code::kInvalidArgument);
+  }
+  SECTION("idmapped as a user namespace that is not there") {
+    add({{"destination", "/x"},
+         {"type", "bind"},
+         {"source", volume},
+         {"options", {"bind", "idmap"}}});
+    fails_with("needs uidMappings and gidMappings", Code::kInvalidArgument);
+  }
+  SECTION("idmapped, of a file system that cannot be") {
+    add({{"destination", "/x"},
+         {"type", "proc"},
+         {"source", "proc"},
+         {"uidMappings", {{{"containerID", 0}, {"hostID", 1000}, {"size", 1}}}},
+         {"gidMappings", {{{"containerID", 0}, {"hostID", 1000}, {"size", 1}}}}});
+    fails_with("idmapped mounts of proc are not supported by the guest's kernel",
+               Code::kUnimplemented);
+  }
+  SECTION("idmapped and copied") {
+    add({{"destination", "/x"},
+         {"type", "tmpfs"},
+         {"source", "tmpfs"},
+         {"options", {"tmpcopyup"}},
+         {"uidMappings", {{{"containerID", 0}, {"hostID", 1000}, {"size", 1}}}},
+         {"gidMappings", {{{"containerID", 0}, {"hostID", 1000}, {"size", 1}}}}});
+    fails_with("option \"tmpcopyup\" is for a tmpfs whose ids are not mapped",
+               Code::kUnimplemented);
   }
   SECTION("options that are not supported") {
-    add({{"destination", "/x"}, {"type", "tmpfs"}, {"source", "x"}, {"options", {"tmpcopyup"}}});
-    fails_with("option \"tmpcopyup\" is not supported", Code::kUnimplemented);
+    add({{"destination", "/x"}, {"type", "tmpfs"}, {"source", "x"}, {"options", {"remount"}}});
+    fails_with("option \"remount\" is not supported", Code::kUnimplemented);
   }
 }
 
@@ -264,6 +290,22 @@ TEST_CASE_METHOD(HostileImage, "flags of a tree, flags of its top, and those of 
         "/top ro,nosuid,relatime\n/top/sub rw,noexec,relatime\n"
         "/alone rw,noatime\n"
         "/exec rw,relatime\n/exec/sub rw,relatime\n");
+}
+
+TEST_CASE_METHOD(HostileImage, "an idmapped mount shows other ids, and files of them are made") {
+  spec["mounts"].push_back(
+      {{"destination", "/x"},
+       {"type", "tmpfs"},
+       {"source", "tmpfs"},
+       {"options", {"mode=777"}},
+       {"uidMappings", {{{"containerID", 0}, {"hostID", 1000}, {"size", 10}}}},
+       {"gidMappings", {{{"containerID", 0}, {"hostID", 2000}, {"size", 10}}}}});
+  spec["process"]["user"] = {{"uid", 1003}, {"gid", 2004}};
+  script("stat -c '%u %g' /x; touch /x/new && stat -c '%u %g' /x/new");
+  auto outcome = run();
+  if (outcome.code == Code::kUnimplemented) return;  // before Linux 6.3
+  CHECK(outcome.error == "");
+  CHECK(outcome.output == "1000 2000\n1003 2004\n");
 }
 
 TEST_CASE_METHOD(HostileImage,

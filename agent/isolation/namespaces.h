@@ -14,13 +14,15 @@ struct NamespacePlan {
     int flag = 0;  // CLONE_NEW*
     std::string path;
   };
-  std::vector<Join> join;  // in the order in which setns(2) must be called
-  int create = 0;          // CLONE_NEW* flags
+  std::vector<Join> join;    // in the order in which setns(2) must be called
+  int create = 0;            // CLONE_NEW* flags
+  std::string time_offsets;  // of a time namespace that is created, as /proc takes them
 };
 
-/// A network entry is left out: all containers of a pod use the guest's own network. A cgroup
-/// namespace is always made unless the spec names one to join. User and time
-/// namespaces are Unimplemented.
+/// A network entry is left out: all containers of a pod use the guest's own network; so is that of
+/// the user namespace, which comes before all others (user_namespace.h). A cgroup namespace is
+/// always made unless the spec names one to join. InvalidArgument: offsets for a time namespace
+/// that is not made.
 Result<NamespacePlan> plan_namespaces(const oci::Spec& spec);
 
 /// PermissionDenied when the two descriptors mean one namespace: `own` is the agent's, in which a
@@ -34,9 +36,13 @@ Status refuse_agents_namespace(int own, int wanted, const std::string& path);
 /// CLONE_NEWPID to clone3, remove it from the plan and call this in the child.
 Status enter_namespaces(const NamespacePlan& plan);
 
+/// CLONE_NEWUSER and CLONE_NEWTIME, as far as the spec's container lives in others than the agent.
+int rarer_namespaces(const oci::Spec& spec);
+
 /// For a further process of a running container: joins the cgroup, ipc, uts and mount namespaces of
-/// its init, all at once; "/" and the working directory are the container's then. The pid namespace
-/// is that of the caller's birth.
-Status join_namespaces_of(int init_pidfd);
+/// its init, and those of `rarer`, all at once; "/" and the working directory are the container's
+/// then, and the caller is root of its user namespace. The pid namespace is that of the caller's
+/// birth.
+Status join_namespaces_of(int init_pidfd, int rarer);
 
 }  // namespace kata::isolation

@@ -29,18 +29,33 @@ Status make_root_pivotable() {
   return {};
 }
 
-Result<UniqueFd> take_rootfs(const oci::Spec& spec, const std::string& rootfs) {
+sys::MountOptions::Propagation inherited_propagation(const oci::Spec& spec) {
   const auto& wanted = spec.linux.rootfs_propagation;
   bool cut_off =
       wanted.find("private") != std::string::npos || wanted.find("unbindable") != std::string::npos;
+  return {cut_off ? uint64_t{MS_PRIVATE} : uint64_t{MS_SLAVE}, true};
+}
+
+Result<UniqueFd> take_rootfs(const oci::Spec& spec, const std::string& rootfs) {
   KATA_TRY(auto guest_root, open_dir("/"));
-  sys::MountOptions::Propagation inherited{MS_SLAVE, true};
-  if (cut_off) inherited.type = MS_PRIVATE;
-  KATA_CHECK(sys::set_propagation(guest_root.get(), inherited));
+  KATA_CHECK(sys::set_propagation(guest_root.get(), inherited_propagation(spec)));
   KATA_TRY(auto directory, open_dir(rootfs));
   // Recursive: the host may have mounts inside of the container's root.
   KATA_TRY(auto clone, sys::clone_mount(directory.get(), true));
   KATA_CHECK(sys::attach_mount(clone.get(), directory.get()));
+  return clone;
+}
+
+Status take_prepared_rootfs(const oci::Spec& spec, int prepared) {
+  KATA_TRY(auto guest_root, open_dir("/"));
+  KATA_CHECK(sys::set_propagation(guest_root.get(), inherited_propagation(spec)));
+  return sys::attach_mount(prepared, guest_root.get());
+}
+
+Result<UniqueFd> clone_rootfs(const oci::Spec& spec, const std::string& rootfs) {
+  KATA_TRY(auto directory, open_dir(rootfs));
+  KATA_TRY(auto clone, sys::clone_mount(directory.get(), true));
+  KATA_CHECK(sys::set_propagation(clone.get(), inherited_propagation(spec)));
   return clone;
 }
 

@@ -9,6 +9,7 @@
 #include "common/base/unique_fd.h"
 #include "common/error/error.h"
 #include "common/oci/spec.h"
+#include "common/sys/mount.h"
 
 namespace kata::isolation {
 
@@ -21,6 +22,14 @@ Status make_root_pivotable();
 /// wants private ones; none leave), binds `rootfs` on itself and returns it: the directory that
 /// sys::open_in_root and its like resolve in.
 Result<UniqueFd> take_rootfs(const oci::Spec& spec, const std::string& rootfs);
+/// The same with a root from clone_rootfs(), which need not be within the caller's reach: it comes
+/// to lie on the guest's.
+Status take_prepared_rootfs(const oci::Spec& spec, int prepared);
+
+/// In the guest's own namespace: a detached clone of `rootfs`.
+Result<UniqueFd> clone_rootfs(const oci::Spec& spec, const std::string& rootfs);
+/// How mounts of the guest that are cloned for the container are connected with the guest's.
+sys::MountOptions::Propagation inherited_propagation(const oci::Spec& spec);
 
 /// Makes it "/" and the working directory and lets go of everything of the guest.
 Status pivot_into(int rootfs);

@@ -38,6 +38,24 @@ std::string as_path(std::string dotted) {
   return dotted;
 }
 
+bool covers_proc_sys(const std::vector<std::string>& paths) {
+  return std::ranges::any_of(paths, [](const std::string& path) {
+    return path == "/" || path == "/proc" || path == "/proc/" || path == "/proc/sys" ||
+           path.starts_with("/proc/sys/");
+  });
+}
+
+/// A container that may write /proc/sys itself (Kubernetes: privileged) gets nothing by its
+/// specification that it could not take.
+bool may_write_itself(const oci::Spec& spec) {
+  const auto& capabilities = spec.process.capabilities;
+  return capabilities &&
+         std::ranges::find(capabilities->effective, "CAP_SYS_ADMIN") !=
+             capabilities->effective.end() &&
+         !has_namespace(spec, oci::NamespaceType::kUser) &&
+         !covers_proc_sys(spec.linux.readonly_paths) && !covers_proc_sys(spec.linux.masked_paths);
+}
+
 Status check_allowed(const oci::Spec& spec, const std::string& key) {
   if (std::ranges::find(kIpc, key) != kIpc.end() || key.starts_with("fs.mqueue.")) {
     if (has_namespace(spec, oci::NamespaceType::kIpc)) return {};
@@ -52,17 +70,20 @@ Status check_allowed(const oci::Spec& spec, const std::string& key) {
                   "sysctl \"{}\" is not allowed as it conflicts with the OCI \"hostname\" field",
                   key);
   }
+  if (may_write_itself(spec)) return {};
   return fail(Code::kInvalidArgument, "sysctl \"{}\" is not in a separate kernel namespace", key);
 }
 
-}  // namespace
+bool is_of_network(const std::string& key) { return key.starts_with("net."); }
 
-Status apply_sysctls(const oci::Spec& spec, const std::string& proc_sys) {
+template <typename Wanted>
+Status apply(const oci::Spec& spec, const std::string& proc_sys, Wanted wanted) {
   if (spec.linux.sysctl.empty()) return {};
   UniqueFd root(::open(proc_sys.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root) return fail_call(fmt::format("open {}", proc_sys));
   for (const auto& [written, value] : spec.linux.sysctl) {
     auto key = with_dots(written);
+    if (!wanted(key)) continue;
     KATA_CHECK(check_allowed(spec, key));
     auto path = as_path(key);
     auto file = sys::open_in_root(root.get(), path, O_WRONLY);
@@ -71,6 +92,18 @@ Status apply_sysctls(const oci::Spec& spec, const std::string& proc_sys) {
       return fail_call(fmt::format("write {}/{}", proc_sys, path));
   }
   return {};
+}
+
+}  // namespace
+
+Status apply_sysctls(const oci::Spec& spec, const std::string& proc_sys) {
+  const bool own_ids = has_namespace(spec, oci::NamespaceType::kUser);
+  return apply(spec, proc_sys,
+               [own_ids](const std::string& key) { return !own_ids || !is_of_network(key); });
+}
+
+Status apply_network_sysctls(const oci::Spec& spec, const std::string& proc_sys) {
+  return apply(spec, proc_sys, is_of_network);
 }
 
 }  // namespace kata::isolation

@@ -13,6 +13,8 @@
 
 #include "agent/isolation/container.h"
 #include "agent/isolation/namespaces.h"
+#include "agent/isolation/prepared_mounts.h"
+#include "agent/isolation/seccomp.h"
 #include "common/base/unique_fd.h"
 #include "common/oci/parse.h"
 
@@ -116,6 +118,8 @@ int wait_status(pid_t pid) {
                                const std::function<void()>& as_guest) {
   auto spec = oci::parse_spec(json);
   if (!spec) give_up(errors, spec.error());
+  auto prepared = prepare_mounts(*spec, rootfs);
+  if (!prepared) give_up(errors, prepared.error());
   auto plan = plan_namespaces(*spec);
   if (!plan) give_up(errors, plan.error());
   if (auto entered = enter_namespaces(*plan); !entered) give_up(errors, entered.error());
@@ -124,8 +128,15 @@ int wait_status(pid_t pid) {
   pid_t init = ::fork();
   if (init != 0) ::_exit(wait_status(init));
   if (as_guest) as_guest();
-  if (auto ready = prepare_container(*spec, rootfs); !ready) give_up(errors, ready.error());
-  auto target = become_process(spec->process);
+  if (auto ready = prepare_container(*spec, rootfs, {}, *std::move(prepared)); !ready)
+    give_up(errors, ready.error());
+  std::string filter;
+  if (spec->linux.seccomp) {
+    auto compiled = compile_filter(*spec->linux.seccomp);
+    if (!compiled) give_up(errors, compiled.error());
+    filter = *compiled;
+  }
+  auto target = become_process(spec->process, {filter, spec->linux.personality});
   if (!target) give_up(errors, target.error());
   give_up(errors, exec_process(*target));
 }

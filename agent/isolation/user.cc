@@ -47,15 +47,20 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   }
 }
 
+/// The kernel's EINVAL has one reason only.
+std::unexpected<Error> fail_identity(std::string_view kind, uint32_t id) {
+  if (errno != EINVAL) return fail_call(fmt::format("set{} {}", kind, id));
+  return fail(Code::kInvalidArgument, "cannot set {} to unmapped user in user namespace: {}", kind,
+              id);
+}
+
 }  // namespace
 
 Status become_user(const oci::User& user) {
   if (::setgroups(user.additional_gids.size(), user.additional_gids.data()) < 0)
     return fail_call("setgroups");
-  if (::setresgid(user.gid, user.gid, user.gid) < 0)
-    return fail_call(fmt::format("setgid {}", user.gid));
-  if (::setresuid(user.uid, user.uid, user.uid) < 0)
-    return fail_call(fmt::format("setuid {}", user.uid));
+  if (::setresgid(user.gid, user.gid, user.gid) < 0) return fail_identity("gid", user.gid);
+  if (::setresuid(user.uid, user.uid, user.uid) < 0) return fail_identity("uid", user.uid);
   return {};
 }
 

@@ -4,16 +4,17 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include <grpcpp/grpcpp.h>
 
 #include "agent.grpc.pb.h"
+#include "agent/rpc/answer.h"
 #include "common/error/error.h"
 
 namespace kata::rpc {
-
-namespace pb = kata::agent::v1;
 
 /// What the completion queue hands back.
 class Tag {
@@ -23,13 +24,20 @@ class Tag {
   virtual void completed(bool ok) = 0;
 };
 
-inline grpc::Status to_grpc(const Error& error) {
-  return grpc::Status(static_cast<grpc::StatusCode>(error.code()), error.message());
+/// A message is sent as a header, each of its bytes as three at worst, and the client's transport
+/// ends over headers of more than 8 KiB: of a long one the middle is left out.
+inline std::string fit_into_header(std::string message) {
+  constexpr size_t kMaxMessageBytes = 2048;
+  constexpr std::string_view kEllipsis = " [...] ";
+  if (message.size() <= kMaxMessageBytes) return message;
+  const size_t end = (kMaxMessageBytes - kEllipsis.size()) / 2;
+  return message.replace(end, message.size() - 2 * end, kEllipsis);
 }
 
-/// Any thread, once. May outlive the call's client: the answer is dropped then.
-template <typename Response>
-using Finish = std::function<void(Result<Response>)>;
+inline grpc::Status to_grpc(const Error& error) {
+  return grpc::Status(static_cast<grpc::StatusCode>(error.code()),
+                      fit_into_header(error.message()));
+}
 
 /// Waits for one call of a method, answers it by `handler`, and has a successor wait for the next
 /// one meanwhile. Lives until its answer has been sent.

@@ -30,6 +30,50 @@ void describe(const container::StdioPorts& ports, pid_t pid, pb::CreatedProcess&
   out.set_pid(static_cast<uint32_t>(pid));
 }
 
+storage::RootDisks root_disks(const pb::RootDisks& request) {
+  storage::RootDisks wanted;
+  for (const pb::Disk& disk : request.disks()) {
+    wanted.disks.push_back(
+        {disk.serial(), disk.fs_type(), {disk.options().begin(), disk.options().end()}});
+  }
+  wanted.upper = request.upper();
+  wanted.work = request.work();
+  return wanted;
+}
+
+network::Interface interface_of(const pb::Interface& interface) {
+  network::Interface out;
+  out.name = interface.name();
+  out.mac = interface.mac();
+  out.mtu = interface.mtu();
+  out.up = interface.up();
+  out.no_arp = interface.no_arp();
+  for (const pb::InterfaceAddress& address : interface.addresses())
+    out.addresses.push_back(
+        {address.local(), address.peer(), address.broadcast(), address.scope()});
+  return out;
+}
+
+network::Network network_of(const pb::UpdateNetworkRequest& request) {
+  network::Network out;
+  for (const pb::Interface& interface : request.interfaces())
+    out.interfaces.push_back(interface_of(interface));
+  for (const pb::Route& route : request.routes())
+    out.routes.push_back({.destination = route.destination(),
+                          .gateway = route.gateway(),
+                          .source = route.source(),
+                          .interface = route.interface(),
+                          .table = route.table(),
+                          .metric = route.metric(),
+                          .mtu = route.mtu(),
+                          .scope = route.scope(),
+                          .protocol = route.protocol(),
+                          .on_link = route.on_link()});
+  for (const pb::Neighbour& neighbour : request.neighbours())
+    out.neighbours.push_back({neighbour.address(), neighbour.mac(), neighbour.interface()});
+  return out;
+}
+
 }  // namespace
 
 Result<pb::PrepareTemplateResponse> prepare_template(sandbox::Sandbox& sandbox,
@@ -62,11 +106,15 @@ Result<pb::CreateContainerResponse> create_container(sandbox::Sandbox& sandbox,
   wanted.id = request.container_id();
   wanted.spec_json = request.oci_spec();
   wanted.rootfs = request.rootfs();
+  if (request.has_root_disks()) wanted.root_disks = root_disks(request.root_disks());
   wanted.stdio = {request.stdin(), request.stdout(), request.stderr()};
-  auto container = sandbox.create_container(wanted);
+  wanted.bundle = request.bundle();
+  for (const auto& [path, file] : request.hook_programs()) wanted.hook_programs[path] = file;
+  KATA_CHECK(sandbox.correct_clock(request.host_time_unix_ns()));
+  auto container = sandbox.create_container(std::move(wanted));
   if (!container) {
     log::warning("create failed",
-                 {{"container", wanted.id}, {"error", container.error().message()}});
+                 {{"container", request.container_id()}, {"error", container.error().message()}});
     return std::unexpected(container.error());
   }
   pb::CreateContainerResponse response;
@@ -146,6 +194,12 @@ Result<pb::UpdateContainerResponse> update_container(sandbox::Sandbox& sandbox,
   return pb::UpdateContainerResponse();
 }
 
+Result<pb::UpdateNetworkResponse> update_network(sandbox::Sandbox& sandbox,
+                                                 const pb::UpdateNetworkRequest& request) {
+  KATA_CHECK(sandbox.update_network(network_of(request)));
+  return pb::UpdateNetworkResponse();
+}
+
 Result<pb::GetMetricsResponse> get_metrics(sandbox::Sandbox& sandbox,
                                            const pb::GetMetricsRequest& request) {
   pb::GetMetricsResponse response;
@@ -178,13 +232,13 @@ void wait_oom(sandbox::Sandbox& sandbox, const pb::WaitOomRequest& request,
     finish(std::unexpected(container.error()));
     return;
   }
-  (*container)->when_oom(request.seen(), [finish = std::move(finish)](Result<uint64_t> kills) {
-    if (!kills) {
+  (*container)->when_oom(request.seen(), [&request, finish](Result<uint64_t> kills) {
+    if (!kills && kills.error().code() != Code::kNotFound) {
       finish(std::unexpected(kills.error()));
       return;
     }
     pb::WaitOomResponse response;
-    response.set_oom_kills(*kills);
+    response.set_oom_kills(kills.value_or(request.seen()));
     finish(std::move(response));
   });
 }

@@ -1,7 +1,7 @@
 // What each method of proto/agent.proto means to the sandbox.
 #pragma once
 
-#include "agent/rpc/call.h"
+#include "agent/rpc/answer.h"
 #include "agent/sandbox/sandbox.h"
 
 namespace kata::rpc {
@@ -25,6 +25,8 @@ Result<pb::PauseContainerResponse> pause_container(sandbox::Sandbox& sandbox,
                                                    const pb::PauseContainerRequest& request);
 Result<pb::ResumeContainerResponse> resume_container(sandbox::Sandbox& sandbox,
                                                      const pb::ResumeContainerRequest& request);
+Result<pb::UpdateNetworkResponse> update_network(sandbox::Sandbox& sandbox,
+                                                 const pb::UpdateNetworkRequest& request);
 Result<pb::UpdateContainerResponse> update_container(sandbox::Sandbox& sandbox,
                                                      const pb::UpdateContainerRequest& request);
 Result<pb::GetMetricsResponse> get_metrics(sandbox::Sandbox& sandbox,

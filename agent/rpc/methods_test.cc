@@ -134,8 +134,12 @@ TEST_CASE("Pause, resume, update, metrics and the end of an OOM wait") {
   REQUIRE(call(stub, &pb::Agent::Stub::GetMetrics, metrics, measured).ok());
   CHECK(measured.metrics().cpu().usage_usec() >= used_by_one);
 
-  auto oom =
-      std::async(std::launch::async, [&] { return code_of(stub, &pb::Agent::Stub::WaitOom, id); });
+  pb::WaitOomRequest never;
+  never.set_container_id(id);
+  never.set_seen(7);
+  pb::WaitOomResponse kills;
+  auto oom = std::async(std::launch::async,
+                        [&] { return call(stub, &pb::Agent::Stub::WaitOom, never, kills); });
   CHECK(oom.wait_for(std::chrono::milliseconds(100)) == std::future_status::timeout);
   REQUIRE(fixture.signal(id, SIGKILL).ok());
   pb::WaitProcessResponse exit;
@@ -143,7 +147,8 @@ TEST_CASE("Pause, resume, update, metrics and the end of an OOM wait") {
   CHECK(code_of(stub, &pb::Agent::Stub::PauseContainer, id) == grpc::FAILED_PRECONDITION);
   CHECK(oom.wait_for(std::chrono::milliseconds(0)) == std::future_status::timeout);
   REQUIRE(fixture.remove(id).ok());
-  CHECK(oom.get() == grpc::NOT_FOUND);
+  CHECK(oom.get().ok());
+  CHECK(kills.oom_kills() == 7);
 }
 
 }  // namespace

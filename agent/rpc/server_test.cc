@@ -85,6 +85,16 @@ TEST_CASE("A program that does not exist is NotFound at its creation, the id is 
   CHECK(fixture.create("agent-r-missing", {"true"}).ok());
 }
 
+TEST_CASE("A long error keeps its end, and the connection lives on") {
+  Fixture fixture;
+  REQUIRE(fixture.create_sandbox().ok());
+  grpc::Status refused = fixture.create("agent-r-long", {"/" + std::string(10'000, '%')});
+  CHECK_THAT(refused.error_message(),
+             Catch::Matchers::Contains("[...]") && Catch::Matchers::EndsWith("ile name too long"));
+  REQUIRE(fixture.create("agent-r-long", {"true"}).ok());
+  CHECK(fixture.remove("agent-r-long").ok());
+}
+
 TEST_CASE("The server outlives a client that speaks no HTTP/2 and requests beyond all bounds") {
   Fixture fixture;
   REQUIRE(fixture.create_sandbox().ok());

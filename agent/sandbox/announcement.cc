@@ -1,12 +1,10 @@
 #include "agent/sandbox/announcement.h"
 
-#include <array>
 #include <cerrno>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include <linux/netlink.h>
 #include <linux/vm_sockets.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -17,36 +15,9 @@
 namespace kata::sandbox {
 namespace {
 
-/// The kernel's own multicast group of NETLINK_KOBJECT_UEVENT; group 2 is udev's.
-constexpr uint32_t kKernelGroup = 1;
-/// UEVENT_BUFFER_SIZE of linux/kobject.h, with its header line.
-constexpr size_t kMaxUeventBytes = 4096;
 /// "Bound" comes when the driver has set the device up.
 constexpr std::string_view kBound = "ACTION=bind";
 constexpr std::string_view kVsockDriver = "DRIVER=vmw_vsock_virtio_transport";
-
-Result<UniqueFd> open_uevents() {
-  UniqueFd socket(
-      ::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT));
-  if (!socket) return fail_errno("make a socket for uevents");
-  sockaddr_nl address{};
-  address.nl_family = AF_NETLINK;
-  address.nl_groups = kKernelGroup;
-  if (bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    return fail_errno("subscribe to uevents");
-  }
-  return socket;
-}
-
-/// `message` is strings, each with a NUL at its end.
-bool has_line(std::string_view message, std::string_view wanted) {
-  while (!message.empty()) {
-    const size_t end = std::min(message.find('\0'), message.size());
-    if (message.substr(0, end) == wanted) return true;
-    message.remove_prefix(std::min(end + 1, message.size()));
-  }
-  return false;
-}
 
 /// NotFound: the VM has no vsock device.
 Status send_ready_line() {
@@ -82,7 +53,7 @@ void announce() {
 
 Result<std::unique_ptr<Announcement>> Announcement::begin() {
   // Before the first attempt: a device that comes between is not missed.
-  KATA_TRY(UniqueFd uevents, open_uevents());
+  KATA_TRY(Uevents uevents, Uevents::open());
   std::unique_ptr<Announcement> self(new Announcement(std::move(uevents)));
   announce();
   return self;
@@ -91,7 +62,7 @@ Result<std::unique_ptr<Announcement>> Announcement::begin() {
 Status Announcement::follow(EventLoop& loop) {
   Status followed;
   loop.call([&] {
-    auto watch = loop.add(uevents_.get(), EPOLLIN, [this](uint32_t) { read_uevents(); });
+    auto watch = loop.add(uevents_.descriptor(), EPOLLIN, [this](uint32_t) { read_uevents(); });
     if (watch) {
       loop_ = &loop;
       watch_ = *watch;
@@ -107,24 +78,8 @@ Announcement::~Announcement() {
 }
 
 void Announcement::read_uevents() {
-  std::array<char, kMaxUeventBytes> buffer;
-  bool arrived = false;
-  for (;;) {
-    sockaddr_nl sender{};
-    socklen_t size = sizeof sender;
-    const ssize_t got = recvfrom(uevents_.get(), buffer.data(), buffer.size(), 0,
-                                 reinterpret_cast<sockaddr*>(&sender), &size);
-    // ENOBUFS: some were lost, the next ones come.
-    if (got < 0 && errno == ENOBUFS)
-      arrived = true;
-    else if (got < 0)
-      break;
-    if (got <= 0 || sender.nl_pid != 0) continue;  // not the kernel's
-    const std::string_view message(buffer.data(), static_cast<size_t>(got));
-    arrived = arrived || (has_line(message, kBound) && has_line(message, kVsockDriver));
-  }
   // Nobody else needs this loop yet: there is no sandbox before the host has been told.
-  if (arrived) announce();
+  if (uevents_.take({kBound, kVsockDriver})) announce();
 }
 
 }  // namespace kata::sandbox

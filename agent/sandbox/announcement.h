@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "agent/sandbox/event_loop.h"
-#include "common/base/unique_fd.h"
+#include "agent/sandbox/uevents.h"
 #include "common/error/error.h"
 
 namespace kata::sandbox {
@@ -24,10 +24,10 @@ class Announcement {
   Announcement& operator=(const Announcement&) = delete;
 
  private:
-  explicit Announcement(UniqueFd uevents) : uevents_(std::move(uevents)) {}
+  explicit Announcement(Uevents uevents) : uevents_(std::move(uevents)) {}
   void read_uevents();
 
-  UniqueFd uevents_;  // AF_NETLINK, NETLINK_KOBJECT_UEVENT
+  Uevents uevents_;
   EventLoop* loop_ = nullptr;
   EventLoop::WatchId watch_ = 0;
 };

@@ -1,9 +1,7 @@
 #include "agent/sandbox/boot.h"
 
-#include <algorithm>
 #include <cstring>
 #include <string>
-#include <string_view>
 
 #include <fcntl.h>
 #include <net/if.h>
@@ -14,7 +12,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent/isolation/cgroup.h"
@@ -53,23 +50,7 @@ Result<UniqueFd> open_above_streams(const char* path, int flags) {
   return moved;
 }
 
-Status load_module(const std::string& path) {
-  UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return fail_errno(fmt::format("open module {}", path));
-  if (syscall(SYS_finit_module, file.get(), "", 0) == 0 || errno == EEXIST) return {};
-  return fail_errno(fmt::format("load module {}", path));
-}
-
 }  // namespace
-
-Status write_text(const std::string& path, std::string_view text) {
-  UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!file) return fail_errno(fmt::format("open {}", path));
-  if (write(file.get(), text.data(), text.size()) < 0) {
-    return fail_errno(fmt::format("write \"{}\" to {}", text, path));
-  }
-  return {};
-}
 
 Status mount_file_systems() {
   for (const FileSystem& entry : kFileSystems) {
@@ -93,20 +74,6 @@ Status open_console() {
   return {};
 }
 
-Status load_modules(const std::filesystem::path& list) {
-  constexpr size_t kMaxListBytes = 64 * 1024;
-  auto content = sys::read_file(list, kMaxListBytes);
-  if (!content && content.error().code() == Code::kNotFound) return {};
-  if (!content) return std::unexpected(content.error());
-  std::string_view rest = *content;
-  while (!rest.empty()) {
-    size_t end = std::min(rest.find('\n'), rest.size());
-    if (end > 0) KATA_CHECK(load_module(std::string(rest.substr(0, end))));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return {};
-}
-
 Status bring_loopback_up() {
   UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) return fail_errno("make a socket for the loopback interface");
@@ -121,13 +88,13 @@ Status bring_loopback_up() {
 Status enter_own_cgroup() {
   const std::string own = std::string(isolation::kCgroupRoot) + "/kata-agent";
   if (mkdir(own.c_str(), 0755) != 0 && errno != EEXIST) return fail_errno("make " + own);
-  return write_text(own + "/cgroup.procs", "0");
+  return sys::write_existing(own + "/cgroup.procs", "0");
 }
 
 Status protect_self() {
   // An exec is born as a copy of the agent among the container's processes.
   if (prctl(PR_SET_DUMPABLE, 0) != 0) return fail_errno("prctl(SET_DUMPABLE)");
-  KATA_CHECK(write_text("/proc/self/oom_score_adj", "-1000"));
+  KATA_CHECK(sys::write_existing("/proc/self/oom_score_adj", "-1000"));
   constexpr rlim_t kDescriptors = 1024 * 1024;
   rlimit limit{kDescriptors, kDescriptors};
   if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return fail_errno("raise RLIMIT_NOFILE");

@@ -1,10 +1,6 @@
 // What PID 1 of the guest does before it can serve: each step once, in this order, single-threaded.
 #pragma once
 
-#include <filesystem>
-#include <string>
-#include <string_view>
-
 #include "common/error/error.h"
 
 namespace kata::sandbox {
@@ -15,10 +11,6 @@ Status mount_file_systems();
 /// Standard streams that the kernel could not open, and /dev/console for the log.
 Status open_console();
 
-/// Loads the modules that `list` names, one path a line, in order. A file that does not exist means
-/// a kernel without modules. InvalidArgument, NotFound… name the module.
-Status load_modules(const std::filesystem::path& list);
-
 /// The loopback interface.
 Status bring_loopback_up();
 
@@ -28,9 +20,6 @@ Status enter_own_cgroup();
 /// Out of reach of the OOM killer and of ptrace(2), with descriptors enough for any number of
 /// streams.
 Status protect_self();
-
-/// Writes `text` to a file of /proc or /sys.
-Status write_text(const std::string& path, std::string_view text);
 
 /// Ends the guest. Returns only if the kernel refuses.
 void power_off();

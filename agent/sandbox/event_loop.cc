@@ -100,12 +100,14 @@ void EventLoop::run() {
   while (!stop_) {
     int count = epoll_wait(epoll_.get(), events.data(), kEventsPerWait, -1);
     for (int i = 0; i < count; ++i) {
-      if (events[i].data.u64 == kWakeupId) {
+      // A copy: the structure is packed, nothing may refer to its members.
+      const WatchId id = events[i].data.u64;
+      if (id == kWakeupId) {
         run_posted();
         continue;
       }
       // Ids are never reused, so an event of a watch that an earlier handler removed finds nothing.
-      auto found = watches_.find(events[i].data.u64);
+      auto found = watches_.find(id);
       if (found == watches_.end()) continue;
       // A handler may remove its own watch: keep the function alive until it has returned.
       std::shared_ptr<Handler> handler = found->second.handler;

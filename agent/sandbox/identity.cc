@@ -1,7 +1,6 @@
 #include "agent/sandbox/identity.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include <fcntl.h>
 #include <linux/random.h>
@@ -57,8 +56,8 @@ Status set_clock(int64_t host_unix_ns) {
   if (host_unix_ns <= 0) return {};
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
-  int64_t off_ns = host_unix_ns - (now.tv_sec * kNanosecondsPerSecond + now.tv_nsec);
-  if (std::abs(off_ns) <= kNanosecondsPerSecond) return {};
+  int64_t ahead_ns = now.tv_sec * kNanosecondsPerSecond + now.tv_nsec - host_unix_ns;
+  if (ahead_ns >= 0 && ahead_ns <= kNanosecondsPerSecond) return {};
   timespec host{};
   host.tv_sec = host_unix_ns / kNanosecondsPerSecond;
   host.tv_nsec = host_unix_ns % kNanosecondsPerSecond;

@@ -17,7 +17,8 @@ Status mix_in_entropy(std::string_view entropy);
 Status set_hostname(const std::string& hostname);
 
 /// The guest's clock starts from the emulated RTC, which has whole seconds, and a cloned VM's
-/// stands where its template stopped. Smaller differences are left alone: a step disturbs timers.
+/// stands where its template stopped. `host_unix_ns` is the host's some time ago, at most a second:
+/// a clock that is behind it is set, one that is no more than that ahead of it may be right.
 Status set_clock(int64_t host_unix_ns);
 
 }  // namespace kata::sandbox

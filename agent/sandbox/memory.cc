@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
 
-#include "agent/sandbox/boot.h"
+#include "common/sys/file.h"
 
 namespace kata::sandbox {
 namespace {
@@ -18,13 +18,14 @@ constexpr size_t kChunkBytes = size_t{1} << 20;
 }  // namespace
 
 Status give_back_memory() {
-  KATA_CHECK(write_text("/proc/sys/vm/drop_caches", "3"));
+  KATA_CHECK(sys::write_existing("/proc/sys/vm/drop_caches", "3"));
   struct sysinfo memory {};
   if (sysinfo(&memory) != 0) return fail_errno("sysinfo");
   const size_t free_bytes = memory.freeram * memory.mem_unit;
   if (free_bytes <= kReserveBytes) return {};
   // The kernel hands out anonymous pages as zeros; freed again, they stay so until they are used.
   std::vector<void*> chunks((free_bytes - kReserveBytes) / kChunkBytes);
+  // What cannot be had is not free.
   for (void*& chunk : chunks)
     chunk = mmap(nullptr, kChunkBytes, PROT_READ | PROT_WRITE,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);

@@ -72,20 +72,41 @@ Result<SandboxInfo> Sandbox::create(const SandboxRequest& request) {
     cleanup.add([point = share.mount_point] { umount2(point.c_str(), MNT_DETACH); });
   }
   log::set_context("sandbox", request.id);
+  {
+    std::lock_guard lock(mutex_);
+    for (const Share& share : request.shares) share_points_.push_back(share.mount_point);
+  }
   cleanup.release();
   utsname system{};
   uname(&system);
   return SandboxInfo{KATA_VERSION, system.release, setup_time_};
 }
 
+Status Sandbox::update_network(const network::Network& wanted) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!created_) return fail(Code::kFailedPrecondition, "the sandbox has not been created");
+  }
+  return network_.update(wanted);
+}
+
+Status Sandbox::correct_clock(int64_t host_unix_ns) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!containers_.empty()) return {};
+  }
+  return owns_guest_ ? set_clock(host_unix_ns) : Status{};
+}
+
 Result<std::shared_ptr<container::Container>> Sandbox::create_container(
-    const container::CreateRequest& request) {
+    container::CreateRequest request) {
   {
     std::lock_guard lock(mutex_);
     if (!created_) return fail(Code::kFailedPrecondition, "the sandbox has not been created");
     if (!containers_.try_emplace(request.id).second) {
       return fail(Code::kAlreadyExists, "container {} exists already", request.id);
     }
+    request.shares = share_points_;
   }
   auto container = container::Container::create(environment_, request);
   std::lock_guard lock(mutex_);

@@ -11,6 +11,7 @@
 
 #include "agent/container/container.h"
 #include "agent/container/environment.h"
+#include "agent/network/guest_network.h"
 #include "common/error/error.h"
 
 namespace kata::sandbox {
@@ -51,13 +52,18 @@ class Sandbox {
   /// Once, first: FailedPrecondition when repeated after a success.
   Result<SandboxInfo> create(const SandboxRequest& request);
 
+  /// Sets the guest's clock by the host's, unless there is a container that would see the step.
+  Status correct_clock(int64_t host_unix_ns);
+
   /// AlreadyExists from the moment another create with this id began until its container is
   /// removed.
-  Result<std::shared_ptr<container::Container>> create_container(
-      const container::CreateRequest& request);
+  Result<std::shared_ptr<container::Container>> create_container(container::CreateRequest request);
   /// NotFound; FailedPrecondition while the container is being created.
   Result<std::shared_ptr<container::Container>> find(const std::string& id) const;
   Status remove_container(const std::string& id);
+
+  /// Gives the guest its network, whole: FailedPrecondition before there is a sandbox.
+  Status update_network(const network::Network& wanted);
 
   /// What all containers use together; also before the first and after the last.
   Result<isolation::Cgroup> pod_cgroup() const {
@@ -72,8 +78,10 @@ class Sandbox {
   const bool owns_guest_;
   const std::chrono::microseconds setup_time_;
 
+  network::GuestNetwork network_;
   mutable std::mutex mutex_;
-  bool created_ = false;  // guarded by mutex_
+  bool created_ = false;                   // guarded by mutex_
+  std::vector<std::string> share_points_;  // guarded by mutex_
   /// Guarded by mutex_. Null while the container is being created.
   std::map<std::string, std::shared_ptr<container::Container>> containers_;
 };

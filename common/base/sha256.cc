@@ -10,7 +10,6 @@
 namespace kata {
 namespace {
 
-constexpr size_t kBlockBytes = 64;
 constexpr size_t kLengthBytes = 8;
 
 // FIPS 180-4, 4.2.2: the fractional parts of the cube roots of the first 64 primes.
@@ -25,10 +24,6 @@ constexpr std::array<uint32_t, 64> kRoundConstants = {
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
 using State = std::array<uint32_t, 8>;
-
-// 5.3.3: the fractional parts of the square roots of the first 8 primes.
-constexpr State kInitial = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                            0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
 
 // 6.2.2
 void compress(State& state, std::string_view block) {
@@ -59,28 +54,39 @@ void compress(State& state, std::string_view block) {
   for (size_t i = 0; i < state.size(); ++i) state[i] += sum[i];
 }
 
-// 5.1.1: a one bit, zeros, and the length in bits fill the last block.
-std::string padded_tail(std::string_view tail, uint64_t length_bytes) {
-  std::string padded(tail);
-  padded.push_back(static_cast<char>(0x80));
-  while (padded.size() % kBlockBytes != kBlockBytes - kLengthBytes) padded.push_back(0);
-  uint64_t bits = length_bytes * 8;
-  for (int shift = 56; shift >= 0; shift -= 8) padded.push_back(static_cast<char>(bits >> shift));
-  return padded;
-}
-
 }  // namespace
 
-std::string sha256_hex(std::string_view data) {
-  State state = kInitial;
-  uint64_t length_bytes = data.size();
-  for (; data.size() >= kBlockBytes; data.remove_prefix(kBlockBytes)) compress(state, data);
-  std::string tail = padded_tail(data, length_bytes);
-  for (std::string_view rest = tail; !rest.empty(); rest.remove_prefix(kBlockBytes))
-    compress(state, rest);
+void Sha256::update(std::string_view data) {
+  length_bytes_ += data.size();
+  if (!tail_.empty()) {
+    const std::string_view missing = data.substr(0, kBlockBytes - tail_.size());
+    tail_ += missing;
+    data.remove_prefix(missing.size());
+    if (tail_.size() < kBlockBytes) return;
+    compress(state_, tail_);
+    tail_.clear();
+  }
+  for (; data.size() >= kBlockBytes; data.remove_prefix(kBlockBytes)) compress(state_, data);
+  tail_ = data;
+}
+
+std::string Sha256::finish() {
+  // 5.1.1: a one bit, zeros, and the length in bits fill the last block.
+  const uint64_t bits = length_bytes_ * 8;
+  std::string padding(1, static_cast<char>(0x80));
+  while ((tail_.size() + padding.size()) % kBlockBytes != kBlockBytes - kLengthBytes)
+    padding.push_back(0);
+  for (int shift = 56; shift >= 0; shift -= 8) padding.push_back(static_cast<char>(bits >> shift));
+  update(padding);
   std::string hex;
-  for (uint32_t word : state) hex += fmt::format("{:08x}", word);
+  for (uint32_t word : state_) hex += fmt::format("{:08x}", word);
   return hex;
+}
+
+std::string sha256_hex(std::string_view data) {
+  Sha256 hash;
+  hash.update(data);
+  return hash.finish();
 }
 
 }  // namespace kata

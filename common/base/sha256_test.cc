@@ -24,5 +24,15 @@ TEST_CASE("sha256 across the padding's block borders") {
         "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
+TEST_CASE("sha256 of pieces is that of the whole") {
+  const std::string text(1000, 'b');
+  for (const size_t step : {1, 7, 63, 64, 65, 200, 999}) {
+    Sha256 hash;
+    for (size_t at = 0; at < text.size(); at += step)
+      hash.update(std::string_view(text).substr(at, step));
+    CHECK(hash.finish() == sha256_hex(text));
+  }
+}
+
 }  // namespace
 }  // namespace kata

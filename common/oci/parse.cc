@@ -1,6 +1,7 @@
 #include "common/oci/parse.h"
 
 #include <algorithm>
+#include <array>
 
 #include "common/oci/readers.h"
 
@@ -10,6 +11,9 @@ namespace {
 
 /// runtime-spec is versioned semantically: every 1.x has the keys that we read.
 constexpr std::string_view kVersionPrefix = "1.";
+
+/// Of the specification's sections for one platform; linux is ours.
+constexpr auto kOtherPlatforms = std::to_array<const char*>({"windows", "solaris", "zos"});
 
 }  // namespace
 
@@ -61,6 +65,10 @@ static void read(JsonReader& in, Spec& out) {
   in.optional("hooks", out.hooks);
   in.optional("annotations", out.annotations);
   in.optional("linux", out.linux);
+  for (const char* platform : kOtherPlatforms)
+    if (in.has(platform)) in.fail_at(platform, "the platform of this runtime is linux");
+  // What names a hypervisor and a kernel is not for a pod's author to choose.
+  if (in.has("vm")) in.fail_at("vm", "the VM is set up by the runtime's configuration");
 }
 
 /// A quick look before the parser builds anything: the depth of brackets outside of strings.

@@ -28,8 +28,10 @@ Result<Process> parse_process(std::string_view json);
 /// The same for linux.resources alone (the limits that an update names).
 Result<Resources> parse_resources(std::string_view json);
 
-/// What the spec asks for and the agent does not apply yet, one JSON path each, such as
-/// "linux.seccomp". The agent logs them once per container: nothing is ignored in silence.
+/// What the spec asks for and the agent does not apply, one JSON path each, such as
+/// "linux.seccomp": what is not supported yet, and what runc ignores, too (capabilities that it
+/// does not know, settings of cgroup v1 that have no counterpart in v2 and limit nothing). The
+/// agent logs them once per container: nothing is ignored in silence.
 std::vector<std::string> not_enforced(const Spec& spec);
 /// The same for the process of an exec.
 std::vector<std::string> not_enforced(const Process& process);

@@ -89,6 +89,8 @@ static void read(JsonReader& in, TimeOffset& out) {
 static void read(JsonReader& in, Personality& out) {
   in.required_enum("domain", out.domain, kPersonalities);
   in.optional("flags", out.flags);
+  // The specification has none yet.
+  if (!out.flags.empty()) in.fail_at("flags", "unknown value {}", quote(out.flags.front()));
 }
 
 static void check_unique_namespaces(JsonReader& in, const std::vector<Namespace>& namespaces) {
@@ -98,6 +100,22 @@ static void check_unique_namespaces(JsonReader& in, const std::vector<Namespace>
       in.fail_at("namespaces", "{} is there twice",
                  kNamespaces[static_cast<size_t>(entry->type)].first);
   }
+}
+
+/// What belongs to a namespace that the container does not have; runc's words.
+static void check_namespaces_of(JsonReader& in, const Linux& linux) {
+  auto has = [&](NamespaceType type) {
+    return std::ranges::find(linux.namespaces, type, &Namespace::type) != linux.namespaces.end();
+  };
+  constexpr const char* kNoUser =
+      "user namespace mappings specified, but user namespace isn't enabled in the config";
+  if (!has(NamespaceType::kUser) && !linux.uid_mappings.empty())
+    in.fail_at("uidMappings", "{}", kNoUser);
+  if (!has(NamespaceType::kUser) && !linux.gid_mappings.empty())
+    in.fail_at("gidMappings", "{}", kNoUser);
+  if (!has(NamespaceType::kTime) && !linux.time_offsets.empty())
+    in.fail_at("timeOffsets",
+               "time namespace offsets specified, but time namespace isn't enabled in the config");
 }
 
 void read(JsonReader& in, Linux& out) {
@@ -115,11 +133,13 @@ void read(JsonReader& in, Linux& out) {
   in.optional("seccomp", out.seccomp);
   in.optional("mountLabel", out.mount_label);
   in.optional("personality", out.personality);
-  out.intel_rdt = in.has("intelRdt");
+  if (in.has("intelRdt"))
+    in.fail_at("intelRdt", "a VM has no resctrl file system: Intel RDT is not supported");
   check_unique_namespaces(in, out.namespaces);
   for (const auto& [clock, offset] : out.time_offsets)
     if (std::ranges::find(kClocks, clock) == kClocks.end())
       in.fail_at("timeOffsets", "unknown clock {}", quote(clock));
+  check_namespaces_of(in, out);
 }
 
 }  // namespace kata::oci

@@ -5,6 +5,7 @@
 
 #include <sys/resource.h>
 
+#include "common/oci/cpu_list.h"
 #include "common/oci/readers.h"
 
 namespace kata::oci {
@@ -42,6 +43,10 @@ constexpr std::array<std::string_view, 3> kIoClasses = {"IOPRIO_CLASS_RT", "IOPR
 
 /// As in runc. (id_t)-1 above all must never reach setresuid(2), which takes it for "no change".
 constexpr uint32_t kMaxUserId = std::numeric_limits<int32_t>::max();
+
+constexpr int32_t kNiceMin = -20;
+constexpr int32_t kNiceMax = 19;
+constexpr int32_t kIoPriorityMax = 7;
 
 constexpr int32_t kOomScoreAdjMin = -1000;
 constexpr int32_t kOomScoreAdjMax = 1000;
@@ -88,6 +93,10 @@ static void read(JsonReader& in, ConsoleSize& out) {
   in.optional("width", out.width);
 }
 
+static void check_deadline(JsonReader& in, const char* key, bool allowed, uint64_t value) {
+  if (!allowed && value != 0) in.fail_at(key, "is of SCHED_DEADLINE alone");
+}
+
 static void read(JsonReader& in, Scheduler& out) {
   in.required_enum("policy", out.policy, kSchedulerPolicies);
   in.optional("nice", out.nice);
@@ -96,16 +105,36 @@ static void read(JsonReader& in, Scheduler& out) {
   in.optional("runtime", out.runtime_ns);
   in.optional("deadline", out.deadline_ns);
   in.optional("period", out.period_ns);
+  if (in.failed()) return;
+  const bool has_nice = out.policy == "SCHED_OTHER" || out.policy == "SCHED_BATCH";
+  const bool has_priority = out.policy == "SCHED_FIFO" || out.policy == "SCHED_RR";
+  const bool has_deadline = out.policy == "SCHED_DEADLINE";
+  if (has_nice && (out.nice < kNiceMin || out.nice > kNiceMax))
+    in.fail_at("nice", "{} is not within {} and {}", out.nice, kNiceMin, kNiceMax);
+  if (!has_priority && out.priority != 0)
+    in.fail_at("priority", "is of SCHED_FIFO and SCHED_RR, not of {}", out.policy);
+  check_deadline(in, "runtime", has_deadline, out.runtime_ns);
+  check_deadline(in, "deadline", has_deadline, out.deadline_ns);
+  check_deadline(in, "period", has_deadline, out.period_ns);
 }
 
 static void read(JsonReader& in, IoPriority& out) {
   in.required_enum("class", out.io_class, kIoClasses);
   in.optional("priority", out.priority);
+  if (out.priority < 0 || out.priority > kIoPriorityMax)
+    in.fail_at("priority", "{} is not within 0 and {}", out.priority, kIoPriorityMax);
+}
+
+static void check_cpus(JsonReader& in, const char* key, const std::string& list) {
+  if (in.failed() || list.empty()) return;
+  if (auto cpus = parse_cpu_list(list); !cpus) in.fail_at(key, "{}", cpus.error().message());
 }
 
 static void read(JsonReader& in, CpuAffinity& out) {
   in.optional("initial", out.initial);
   in.optional("final", out.final);
+  check_cpus(in, "initial", out.initial);
+  check_cpus(in, "final", out.final);
 }
 
 static void check_env(JsonReader& in, const std::vector<std::string>& env) {

@@ -263,8 +263,8 @@ struct Seccomp {
 };
 
 struct Personality {
-  std::string domain;  // "LINUX" or "LINUX32"
-  std::vector<std::string> flags;
+  std::string domain;              // "LINUX" or "LINUX32"
+  std::vector<std::string> flags;  // none has a meaning yet: empty
 };
 
 struct Linux {
@@ -282,7 +282,6 @@ struct Linux {
   std::optional<Seccomp> seccomp;
   std::string mount_label;
   std::optional<Personality> personality;
-  bool intel_rdt = false;  // the key is there; its contents are not read
 };
 
 struct Spec {

@@ -3,13 +3,26 @@
 #include <algorithm>
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
-#include "common/base/unique_fd.h"
 
 namespace kata::sys {
+namespace {
+
+Status write_all(int fd, std::string_view content) {
+  while (!content.empty()) {
+    ssize_t written = write(fd, content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return fail_errno("write");
+    content.remove_prefix(static_cast<size_t>(written));
+  }
+  return {};
+}
+
+}  // namespace
 
 Result<std::string> read_file(const std::filesystem::path& path, size_t limit_bytes) {
   // O_NONBLOCK: a FIFO would wait for its writer.
@@ -49,16 +62,30 @@ Status write_file_atomically(const std::filesystem::path& path, std::string_view
   if (!fd) return fail_errno(fmt::format("create {}", temporary.native()));
   CleanupStack cleanup;
   cleanup.add([&temporary] { unlink(temporary.c_str()); });
-  while (!content.empty()) {
-    ssize_t written = write(fd.get(), content.data(), content.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return fail_errno(fmt::format("write {}", temporary.native()));
-    content.remove_prefix(static_cast<size_t>(written));
-  }
+  if (auto written = write_all(fd.get(), content); !written)
+    return std::unexpected(written.error().with_stage(temporary.native()));
   if (rename(temporary.c_str(), path.c_str()) != 0)
     return fail_errno(fmt::format("rename {} to {}", temporary.native(), path.native()));
   cleanup.release();
   return {};
+}
+
+Status write_existing(const std::filesystem::path& path, std::string_view content) {
+  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd) return fail_errno(fmt::format("open {}", path.native()));
+  if (write(fd.get(), content.data(), content.size()) < 0)
+    return fail_errno(fmt::format("write \"{}\" to {}", content, path.native()));
+  return {};
+}
+
+Result<UniqueFd> memory_file(std::string_view content) {
+  UniqueFd file(memfd_create("kata", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!file) return fail_errno("memfd_create");
+  KATA_CHECK(write_all(file.get(), content));
+  constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  if (fcntl(file.get(), F_ADD_SEALS, kSeals) != 0) return fail_errno("seal a memory file");
+  if (lseek(file.get(), 0, SEEK_SET) != 0) return fail_errno("rewind a memory file");
+  return file;
 }
 
 }  // namespace kata::sys

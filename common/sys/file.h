@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include "common/base/unique_fd.h"
 #include "common/error/error.h"
 
 namespace kata::sys {
@@ -19,5 +20,11 @@ Result<std::string> read_file(const std::filesystem::path& path, size_t limit_by
 /// and renamed; not synced, since what we write does not outlive a boot of the host).
 Status write_file_atomically(const std::filesystem::path& path, std::string_view content,
                              mode_t mode);
+
+/// Writes to a file that is there, as those of /proc and /sys are, in one write(2).
+Status write_existing(const std::filesystem::path& path, std::string_view content);
+
+/// A file without a name that holds `content` for ever, to be read from its start.
+Result<UniqueFd> memory_file(std::string_view content);
 
 }  // namespace kata::sys

@@ -3,13 +3,21 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <ranges>
+#include <sstream>
+#include <string>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "common/base/cleanup.h"
+#include "common/sys/file.h"
 #include "common/sys/mount_data.h"
 
 namespace kata::sys {
@@ -19,6 +27,8 @@ namespace {
 // fsconfig(2) refuses longer strings, with their NUL.
 constexpr size_t kMaxFsconfigValueBytes = 255;
 constexpr size_t kMaxFsLogBytes = 4096;
+constexpr size_t kMaxMountinfoBytes = 4 * 1024 * 1024;
+constexpr std::string_view kBeforeType = " - ";  // in mountinfo
 
 bool asks_for_bind(const MountEntry& entry, const MountOptions& options) {
   return options.bind || entry.type == "bind" || entry.type == "rbind";
@@ -69,16 +79,9 @@ Result<UniqueFd> detached_file_system(const MountEntry& entry, const MountOption
   return mount;
 }
 
-Result<UniqueFd> detached_bind(const MountEntry& entry, const MountOptions& options, int target) {
+Result<UniqueFd> detached_bind(const MountEntry& entry, const MountOptions& options) {
   UniqueFd source(::open(entry.source.c_str(), O_PATH | O_CLOEXEC));
   if (!source) return fail_errno(fmt::format("stat {}", entry.source));
-  struct stat source_info;
-  struct stat target_info;
-  if (::fstat(source.get(), &source_info) < 0 || ::fstat(target, &target_info) < 0)
-    return fail_errno(fmt::format("stat {}", entry.source));
-  if (S_ISDIR(source_info.st_mode) != S_ISDIR(target_info.st_mode))
-    return fail(Code::kInvalidArgument,
-                "not a directory: is a directory to be mounted on a file, or the other way round?");
   bool recursive = options.bind_recursive || entry.type == "rbind";
   KATA_TRY(auto mount, clone_mount(source.get(), recursive));
   KATA_CHECK(set_mount_attributes(mount.get(), options.attr_set, options.attr_clear, false));
@@ -117,30 +120,75 @@ Status mount_long_data(const MountEntry& entry, const MountOptions& options, int
   return {};
 }
 
-Status try_mount_on(const MountEntry& entry, int target) {
-  auto options = parse_mount_options(entry.options);
-  if (!options.unsupported.empty())
-    return fail(Code::kUnimplemented, "option \"{}\" is not supported", options.unsupported);
+Status check_supported(const MountOptions& options) {
+  if (options.unsupported.empty()) return {};
+  return fail(Code::kUnimplemented, "option \"{}\" is not supported", options.unsupported);
+}
+
+Result<UniqueFd> try_make_mount(const MountEntry& entry, const MountOptions& options,
+                                std::optional<MountOptions::Propagation> inherited) {
   std::optional<UniqueFd> mount;
   if (asks_for_bind(entry, options)) {
-    KATA_TRY(mount, detached_bind(entry, options, target));
+    KATA_TRY(mount, detached_bind(entry, options));
   } else if (!fits_fsconfig(entry, options)) {
-    return mount_long_data(entry, options, target);
+    return fail(Code::kUnimplemented, "options of more than {} bytes", kMaxFsconfigValueBytes);
   } else {
     KATA_TRY(mount, detached_file_system(entry, options));
   }
+  if (inherited) KATA_CHECK(set_propagation(mount->get(), *inherited));
   KATA_CHECK(apply_tree_options(mount->get(), options));
-  return attach_mount(mount->get(), target);
+  return std::move(*mount);
+}
+
+Status try_mount_on(const MountEntry& entry, int target) {
+  auto options = parse_mount_options(entry.options);
+  KATA_CHECK(check_supported(options));
+  if (options.copy_up || options.id_mapped)
+    return fail(Code::kUnimplemented, "option \"{}\" is not supported here",
+                options.copy_up ? "tmpcopyup" : "idmap");
+  if (!asks_for_bind(entry, options) && !fits_fsconfig(entry, options))
+    return mount_long_data(entry, options, target);
+  KATA_TRY(auto mount, try_make_mount(entry, options, {}));
+  return attach_mount(mount.get(), target);
+}
+
+Error in_stage_of(const Error& error, const MountEntry& entry) {
+  return error.with_stage(fmt::format("mount {} {} on {}", entry.type, entry.source, entry.target));
+}
+
+/// By the device, since a detached mount is in no list.
+std::string file_system_of(int fd) {
+  struct stat info {};
+  struct statfs system {};
+  if (::fstat(fd, &info) < 0 || ::fstatfs(fd, &system) < 0) return "an unknown file system";
+  const auto unnamed = fmt::format("the file system of type {:#x}", system.f_type);
+  auto mounts = read_file("/proc/self/mountinfo", kMaxMountinfoBytes);
+  if (!mounts) return unnamed;
+  // "id parent major:minor root target options tags… - type source options"
+  const auto device = fmt::format(" {}:{} ", major(info.st_dev), minor(info.st_dev));
+  const auto found = mounts->find(device);
+  const auto dash = mounts->find(kBeforeType, found);
+  if (found == std::string::npos || dash == std::string::npos) return unnamed;
+  const auto type = dash + kBeforeType.size();
+  return mounts->substr(type, mounts->find(' ', type) - type);
 }
 
 }  // namespace
 
 Status mount_on(const MountEntry& entry, int target) {
   auto status = try_mount_on(entry, target);
-  if (!status)
-    return std::unexpected(status.error().with_stage(
-        fmt::format("mount {} {} on {}", entry.type, entry.source, entry.target)));
+  if (!status) return std::unexpected(in_stage_of(status.error(), entry));
   return {};
+}
+
+Result<UniqueFd> make_mount(const MountEntry& entry,
+                            std::optional<MountOptions::Propagation> inherited) {
+  auto options = parse_mount_options(entry.options);
+  auto supported = check_supported(options);
+  if (!supported) return std::unexpected(in_stage_of(supported.error(), entry));
+  auto mount = try_make_mount(entry, options, inherited);
+  if (!mount) return std::unexpected(in_stage_of(mount.error(), entry));
+  return mount;
 }
 
 Status mount(const MountEntry& entry) {
@@ -168,6 +216,13 @@ Result<UniqueFd> clone_mount(int source, bool recursive) {
 }
 
 Status attach_mount(int mount, int target) {
+  struct stat mount_info {};
+  struct stat target_info {};
+  if (::fstat(mount, &mount_info) < 0 || ::fstat(target, &target_info) < 0)
+    return fail_errno("stat a mount");
+  if (S_ISDIR(mount_info.st_mode) != S_ISDIR(target_info.st_mode))
+    return fail(Code::kInvalidArgument,
+                "not a directory: is a directory to be mounted on a file, or the other way round?");
   if (::move_mount(mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
     return fail_errno("move_mount");
   return {};
@@ -193,6 +248,23 @@ Status set_propagation(int fd, MountOptions::Propagation propagation) {
   return {};
 }
 
+Status map_ids(int fd, int user_namespace, bool recursive, std::string_view type) {
+  mount_attr attr = {};
+  attr.attr_set = MOUNT_ATTR_IDMAP;
+  attr.userns_fd = static_cast<uint64_t>(user_namespace);
+  if (::mount_setattr(fd, "", AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0), &attr, sizeof attr) ==
+      0)
+    return {};
+  if (errno != EINVAL) return fail_errno("map the ids of a mount");
+  utsname kernel{};
+  ::uname(&kernel);
+  return fail(
+      Code::kUnimplemented,
+      "idmapped mounts of {} are not supported by the guest's kernel ({}): use a volume on a "
+      "block device, or give its files the ids that the container is to see",
+      type.empty() ? file_system_of(fd) : std::string(type), kernel.release);
+}
+
 Status unmount(const std::filesystem::path& target, bool detach) {
   if (::umount2(target.c_str(), UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0)) < 0) {
     // The kernel's word for "no mount point".
@@ -208,6 +280,23 @@ Status unmount_all_at(const std::filesystem::path& target) {
     if (!status && status.error().code() == Code::kNotFound) return {};
     KATA_CHECK(status);
   }
+}
+
+Status detach_all_below(const std::filesystem::path& directory) {
+  KATA_TRY(const auto mounts, read_file("/proc/self/mountinfo", kMaxMountinfoBytes));
+  const auto prefix = directory.native() + "/";
+  std::vector<std::string> found;
+  std::istringstream lines(mounts);
+  for (std::string line; std::getline(lines, line);) {
+    // "id parent major:minor root target …"
+    std::string ignored, target;
+    std::istringstream(line) >> ignored >> ignored >> ignored >> ignored >> target;
+    // The kernel escapes what would break the line.
+    if (target.starts_with(prefix) && !target.contains('\\')) found.push_back(std::move(target));
+  }
+  // Later ones may lie in earlier ones.
+  for (const auto& target : found | std::views::reverse) KATA_CHECK(unmount(target, true));
+  return {};
 }
 
 }  // namespace kata::sys

@@ -8,8 +8,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/base/unique_fd.h"
@@ -33,7 +35,10 @@ struct MountOptions {
   std::vector<Propagation> propagation;
   std::vector<std::string> superblock;  // "sync", "lazytime"…: flags of the file system itself
   std::vector<std::string> data;        // the file system's own, "key=value" or "key"
-  std::string unsupported;  // one that mount_on() refuses: "remount", "idmap", "tmpcopyup"…
+  bool copy_up = false;                 // "tmpcopyup": the caller's business, see make_mount()
+  bool id_mapped = false;               // "idmap", "ridmap": likewise, see map_ids()
+  bool id_mapped_tree = false;          // "ridmap"
+  std::string unsupported;              // one that is refused: "remount"
 };
 
 /// The later of two contradictory options wins. Never fails: unknown options are data.
@@ -62,6 +67,13 @@ Status mount(const MountEntry& entry);
 /// In order. On a failure what was mounted is unmounted again.
 Status mount_all(std::span<const MountEntry> entries);
 
+/// What mount_on() would attach, for attach_mount(); "tmpcopyup", "idmap" and "ridmap", which
+/// mount_on() refuses, are left to the caller. `inherited` is what the mount's propagation is where
+/// the options name none; without it that of a bind's source. Options that only mount(2) takes are
+/// Unimplemented.
+Result<UniqueFd> make_mount(const MountEntry& entry,
+                            std::optional<MountOptions::Propagation> inherited = {});
+
 /// A detached clone of the mount (tree) at `source`, for attach_mount(). An unattached one vanishes
 /// with its descriptor.
 Result<UniqueFd> clone_mount(int source, bool recursive);
@@ -70,10 +82,17 @@ Status attach_mount(int mount, int target);
 /// mount_setattr(2) on the mount that `fd` refers to.
 Status set_mount_attributes(int fd, uint64_t set, uint64_t clear, bool recursive);
 Status set_propagation(int fd, MountOptions::Propagation propagation);
+/// Ids on the detached mount (tree) `fd` are shown as the user namespace maps them. `type`: of the
+/// file system, for messages; empty: that of what is bound. Unimplemented, with the file system's
+/// name: the kernel cannot do so there.
+Status map_ids(int fd, int user_namespace, bool recursive, std::string_view type = {});
 
 /// umount2(2) of the topmost mount at `target`, not following a link. NotFound if there is none.
 Status unmount(const std::filesystem::path& target, bool detach = false);
 /// Unmounts everything that is mounted at `target`, however many layers; fine if there is none.
 Status unmount_all_at(const std::filesystem::path& target);
+/// Detaches what is mounted below `directory`, not at it; fine if there is nothing. Mount points
+/// with spaces or control characters are left alone.
+Status detach_all_below(const std::filesystem::path& directory);
 
 }  // namespace kata::sys

@@ -51,8 +51,6 @@ constexpr std::array<std::string_view, 7> kSuperblock = {
     "sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"};
 constexpr std::array<std::string_view, 7> kWithoutEffect = {
     "defaults", "silent", "loud", "acl", "noacl", "iversion", "noiversion"};
-constexpr std::array<std::string_view, 4> kUnsupported = {"remount", "idmap", "ridmap",
-                                                          "tmpcopyup"};
 
 bool contains(const auto& words, std::string_view word) {
   return std::ranges::find(words, word) != std::end(words);
@@ -101,7 +99,12 @@ MountOptions parse_mount_options(std::span<const std::string> options) {
       out.propagation.push_back(*propagation);
     } else if (contains(kSuperblock, word)) {
       out.superblock.emplace_back(word);
-    } else if (contains(kUnsupported, word)) {
+    } else if (word == "tmpcopyup") {
+      out.copy_up = true;
+    } else if (word == "idmap" || word == "ridmap") {
+      out.id_mapped = true;
+      out.id_mapped_tree = word == "ridmap";
+    } else if (word == "remount") {
       out.unsupported = word;
     } else {
       out.data.emplace_back(word);

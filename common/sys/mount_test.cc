@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/sys/mount_data.h"
+#include "tests/fakes/temporary_directory.h"
 
 namespace kata::sys {
 
@@ -22,18 +23,12 @@ namespace fs = std::filesystem;
 using Words = std::vector<std::string>;
 
 struct Directory {
-  Directory() {
-    std::string pattern = "/tmp/kata-mount-XXXXXX";
-    REQUIRE(::mkdtemp(pattern.data()));
-    path = pattern;
-  }
-  ~Directory() { fs::remove_all(path); }
-
   std::string make(const std::string& name) const {
     fs::create_directories(path / name);
     return path / name;
   }
-  fs::path path;
+  fakes::TemporaryDirectory directory;
+  fs::path path = directory.path();
 };
 
 /// Runs the steps in a mount namespace that ends with them; what they return is the result.
@@ -113,7 +108,10 @@ TEST_CASE("mount options") {
 
   CHECK(parse({"defaults", "", "silent"}).data.empty());
   CHECK(parse({"remount"}).unsupported == "remount");
-  CHECK(parse({"ridmap"}).unsupported == "ridmap");
+  CHECK(parse({"idmap"}).id_mapped);
+  CHECK_FALSE(parse({"idmap"}).id_mapped_tree);
+  CHECK(parse({"ridmap"}).id_mapped_tree);
+  CHECK(parse({"tmpcopyup"}).copy_up);
   CHECK(parse({"r", "rfoo", "rsize=5"}).data == Words{"r", "rfoo", "rsize=5"});
 }
 
@@ -147,6 +145,23 @@ TEST_CASE_METHOD(Directory, "a file system, a bind of it and their ends") {
         "ok\nrw,nosuid,relatime - tmpfs name rw,size=1024k,mode=700\n"
         "ok\nro,nosuid,relatime - tmpfs name rw,size=1024k,mode=700\n"
         "ok\nnothing\nnot found\nok\nok\nnothing\nok\n");
+}
+
+TEST_CASE_METHOD(Directory,
+                 "what is mounted below a directory is detached, and nothing beside it") {
+  auto inside = make("c1/rootfs"), beside = make("c10"), at = (path / "c1").string();
+  auto text = in_own_namespace([&] {
+    auto tmpfs = [](const std::string& target) {
+      return text_of(mount({"tmpfs", "tmpfs", target, {}}));
+    };
+    auto out = tmpfs(at) + " ";
+    fs::create_directories(inside);
+    out += tmpfs(inside) + " " + tmpfs(inside) + " " + tmpfs(beside) + " ";
+    out += text_of(detach_all_below(at)) + " ";
+    for (const auto& target : {inside, beside, at}) out += text_of(unmount(target)) + " ";
+    return out + text_of(detach_all_below(at));
+  });
+  CHECK(text == "ok ok ok ok ok unmount " + inside + ": No such file or directory ok ok ok");
 }
 
 TEST_CASE_METHOD(Directory, "a list of mounts is made whole or not at all") {

@@ -4,6 +4,7 @@
 #include <climits>
 #include <deque>
 #include <functional>
+#include <utility>
 
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -20,14 +21,14 @@ constexpr int kMaxLinks = 40;
 // openat2 answers EAGAIN when a rename races with a resolution of ".."; the manual says to retry.
 constexpr int kMaxRaces = 64;
 
-int openat2_in_root(int root, const std::string& path, int flags, mode_t mode) {
+int openat2_scoped(int directory, const std::string& path, int flags, mode_t mode, uint64_t scope) {
   open_how how = {};
   how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
   // The kernel refuses a mode without a flag that makes something.
   how.mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? mode : 0;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  how.resolve = scope | RESOLVE_NO_MAGICLINKS;
   for (int attempt = 0;; ++attempt) {
-    long fd = ::syscall(SYS_openat2, root, path.c_str(), &how, sizeof how);
+    long fd = ::syscall(SYS_openat2, directory, path.c_str(), &how, sizeof how);
     if (fd >= 0 || attempt == kMaxRaces || (errno != EAGAIN && errno != EINTR))
       return static_cast<int>(fd);
   }
@@ -56,88 +57,125 @@ using Maker = std::function<int(int parent, const char* name)>;
 
 /// Walks from the root, resolving links by itself because openat2 cannot follow one that dangles,
 /// and makes what is missing: directories on the way, the last component by `make_last`. Each step
-/// opens a path without links, below the root whatever has changed meanwhile.
+/// opens one name, no link and not "..", in the directory that the step before has opened: what it
+/// reaches lies below the root whatever has changed meanwhile, and a path takes as many steps as it
+/// has components, its links' included. On a shared file system each may ask the host.
 class Walk {
  public:
   Walk(int root, std::string_view path, const Maker& make_last)
       : root_(root), path_(path), pending_(split(path)), make_last_(make_last) {}
 
   Result<UniqueFd> run() {
-    KATA_TRY(auto current, reopen());
+    // As the kernel says of a path that it is given in one piece.
+    if (path_.size() >= PATH_MAX) return fail_errno("make a path", ENAMETOOLONG);
+    KATA_TRY(current_, open_root());
     while (!pending_.empty()) {
       std::string name = std::move(pending_.front());
       pending_.pop_front();
       if (name == "..") {
-        // Lexical: resolved_ has no links. ".." of the root is the root.
-        resolved_.resize(std::min(resolved_.rfind('/'), resolved_.size()));
-        KATA_TRY(current, reopen());
-        continue;
+        KATA_CHECK(go_up());
+      } else {
+        KATA_CHECK(step(name));
       }
-      KATA_TRY(auto next, step(current.get(), name));
-      if (!next) {
-        KATA_TRY(next, reopen());
-      }
-      current = std::move(next);
     }
-    return current;
+    return std::move(current_);
   }
 
  private:
-  Result<UniqueFd> reopen() { return open_in_root(root_, resolved_ + "/", O_PATH | O_DIRECTORY); }
+  // Enough for every path that is not made to be odd.
+  static constexpr size_t kMaxParents = 128;
+  static constexpr mode_t kParentMode = 0755;
 
-  /// The opened component, or nothing if it was a link, whose target is pending now.
-  Result<UniqueFd> step(int parent, const std::string& name) {
-    std::string next_path = resolved_ + "/" + name;
-    UniqueFd next(openat2_in_root(root_, next_path, O_PATH | O_NOFOLLOW, 0));
-    if (!next && errno == ENOENT) {
-      int made = pending_.empty() ? make_last_(parent, name.c_str())
-                                  : ::mkdirat(parent, name.c_str(), kParentMode);
-      if (made < 0 && errno != EEXIST) return fail_errno(fmt::format("create {}", next_path));
-      next.reset(openat2_in_root(root_, next_path, O_PATH | O_NOFOLLOW, 0));
-    }
-    if (!next) return fail_errno(fmt::format("open {}", next_path));
-    struct stat info;
-    if (::fstat(next.get(), &info) < 0) return fail_errno(fmt::format("stat {}", next_path));
-    if (S_ISLNK(info.st_mode)) {
-      KATA_CHECK(follow(next.get(), next_path));
-      return UniqueFd();
-    }
-    if (!pending_.empty() && !S_ISDIR(info.st_mode)) return fail_errno(next_path, ENOTDIR);
-    resolved_ = std::move(next_path);
-    return next;
+  Result<UniqueFd> open_root() { return open_in_root(root_, "/", O_PATH | O_DIRECTORY); }
+
+  std::string shown(const std::string& name) const {
+    std::string text;
+    for (const auto& component : resolved_) text += "/" + component;
+    return text + "/" + name;
   }
 
-  Status follow(int link, const std::string& link_path) {
-    // Asking the kernel first tells a magic link, which reads as text, too, from one that dangles.
-    bool refused = openat2_probe(link_path) == ELOOP;
-    if (refused || ++links_ > kMaxLinks)
-      return fail_errno(fmt::format("resolve {} at {}", path_, link_path), ELOOP);
-    KATA_TRY(auto target, read_link(link, link_path));
-    if (target.starts_with('/')) resolved_.clear();
+  /// Never by "..", which is elsewhere if somebody has moved the directory. ".." of the root is the
+  /// root.
+  Status go_up() {
+    if (resolved_.empty()) return {};
+    resolved_.pop_back();
+    if (!parents_.empty()) {
+      current_ = std::move(parents_.back());
+      parents_.pop_back();
+      return {};
+    }
+    KATA_TRY(current_, open_root());
+    for (const auto& component : resolved_) {
+      KATA_TRY(current_, open_child(component, O_PATH | O_DIRECTORY));
+    }
+    return {};
+  }
+
+  int try_open_child(const std::string& name, int flags) const {
+    return openat2_scoped(current_.get(), name, flags | O_NOFOLLOW, 0, RESOLVE_BENEATH);
+  }
+
+  Result<UniqueFd> open_child(const std::string& name, int flags) const {
+    UniqueFd child(try_open_child(name, flags));
+    if (!child) return fail_errno(fmt::format("open {}", shown(name)));
+    return child;
+  }
+
+  /// Into the component, or, if it is a link, nowhere: its target is pending then.
+  Status step(const std::string& name) {
+    UniqueFd next(try_open_child(name, O_PATH));
+    if (!next && errno == ENOENT) {
+      int made = pending_.empty() ? make_last_(current_.get(), name.c_str())
+                                  : ::mkdirat(current_.get(), name.c_str(), kParentMode);
+      if (made < 0 && errno != EEXIST) return fail_errno(fmt::format("create {}", shown(name)));
+      next.reset(try_open_child(name, O_PATH));
+    }
+    if (!next) return fail_errno(fmt::format("open {}", shown(name)));
+    struct stat info;
+    if (::fstat(next.get(), &info) < 0) return fail_errno(fmt::format("stat {}", shown(name)));
+    if (S_ISLNK(info.st_mode)) return follow(next.get(), name);
+    if (!pending_.empty() && !S_ISDIR(info.st_mode)) return fail_errno(shown(name), ENOTDIR);
+    parents_.push_back(std::exchange(current_, std::move(next)));
+    if (parents_.size() > kMaxParents) parents_.pop_front();
+    resolved_.push_back(name);
+    return {};
+  }
+
+  Status follow(int link, const std::string& name) {
+    if (is_magic_or_loop(name) || ++links_ > kMaxLinks)
+      return fail_errno(fmt::format("resolve {} at {}", path_, shown(name)), ELOOP);
+    KATA_TRY(auto target, read_link(link, shown(name)));
+    if (target.starts_with('/')) {
+      resolved_.clear();
+      parents_.clear();
+      KATA_TRY(current_, open_root());
+    }
     auto components = split(target);
     pending_.insert(pending_.begin(), components.begin(), components.end());
     return {};
   }
 
-  int openat2_probe(const std::string& path) {
-    UniqueFd fd(openat2_in_root(root_, path, O_PATH, 0));
-    return fd ? 0 : errno;
+  /// Asking the kernel tells a magic link, which reads as text, too, from one that dangles. It
+  /// gives up where an ordinary link leaves the directory.
+  bool is_magic_or_loop(const std::string& name) const {
+    UniqueFd fd(openat2_scoped(current_.get(), name, O_PATH, 0, RESOLVE_BENEATH));
+    return !fd && errno == ELOOP;
   }
-
-  static constexpr mode_t kParentMode = 0755;
 
   int root_;
   std::string path_;
   std::deque<std::string> pending_;
   const Maker& make_last_;
-  std::string resolved_;  // without links, from the root; empty is the root
+  UniqueFd current_;
+  std::deque<std::string> resolved_;  // names without links from the root to current_
+  std::deque<UniqueFd> parents_;      // of current_, as many as are kept; the nearest one last
   int links_ = 0;
 };
 
 }  // namespace
 
 Result<UniqueFd> open_in_root(int root, std::string_view path, int flags, mode_t mode) {
-  UniqueFd fd(openat2_in_root(root, std::string(path), flags, mode));
+  UniqueFd fd(openat2_scoped(root, std::string(path), flags, mode, RESOLVE_IN_ROOT));
   if (!fd) return fail_errno(fmt::format("open {}", path));
   return fd;
 }

@@ -1,6 +1,7 @@
 #include "common/sys/scoped_path.h"
 
 #include <atomic>
+#include <climits>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -8,6 +9,8 @@
 #include <catch2/catch.hpp>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "tests/fakes/temporary_directory.h"
 
 namespace kata::sys {
 
@@ -18,16 +21,12 @@ namespace fs = std::filesystem;
 /// <base>/root is the root, <base>/outside must stay as it is.
 struct Tree {
   Tree() {
-    std::string pattern = "/tmp/kata-scoped-XXXXXX";
-    REQUIRE(::mkdtemp(pattern.data()));
-    base = pattern;
     fs::create_directories(base / "root/etc");
     fs::create_directories(base / "outside");
     std::ofstream(base / "outside/secret") << "secret";
     std::ofstream(base / "root/etc/file") << "inside";
     root.reset(::open((base / "root").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   }
-  ~Tree() { fs::remove_all(base); }
 
   void link(const std::string& target, const std::string& name) {
     fs::create_symlink(target, base / "root" / name);
@@ -39,11 +38,21 @@ struct Tree {
         .string();
   }
 
-  fs::path base;
+  fakes::TemporaryDirectory directory;
+  fs::path base = directory.path();
   UniqueFd root;
 };
 
 }  // namespace
+
+TEST_CASE_METHOD(Tree, "a path that the kernel would not take makes nothing") {
+  std::string deep;
+  while (deep.size() < PATH_MAX) deep += "/d";
+  auto made = make_dir_in_root(root.get(), deep);
+  REQUIRE_FALSE(made);
+  CHECK_THAT(made.error().message(), Catch::Matchers::Contains("File name too long"));
+  CHECK_FALSE(fs::exists(base / "root/d"));
+}
 
 TEST_CASE_METHOD(Tree, "open stays inside the root") {
   auto opens = [&](const char* path) {
@@ -103,6 +112,46 @@ TEST_CASE_METHOD(Tree, "directories are made inside, through every kind of link"
   CHECK(makes("/loop/x").find("Too many levels") != std::string::npos);
   CHECK(makes("/loop").find("Too many levels") != std::string::npos);
   CHECK(std::distance(fs::directory_iterator(base / "outside"), {}) == 1);
+}
+
+TEST_CASE_METHOD(Tree, "each step starts where the one before has ended, however deep") {
+  // Each half fits into a path, both together do not: a step that started at the root could not say
+  // where.
+  std::string half;
+  constexpr int kDepth = 300;
+  for (int i = 0; i < kDepth; ++i) half += "/component-of";
+  REQUIRE(half.size() < PATH_MAX);
+  REQUIRE(2 * half.size() > PATH_MAX);
+  auto first = make_dir_in_root(root.get(), half);
+  REQUIRE(first.has_value());
+  // Relative to where it is found.
+  REQUIRE(::symlinkat(half.c_str() + 1, first->get(), "on") == 0);
+  link("." + half + "/on", "all");
+  auto made = make_dir_in_root(root.get(), "/all/end");
+  if (!made) FAIL(made.error().message());
+  struct stat reached;
+  struct stat expected;
+  REQUIRE(::fstat(made->get(), &reached) == 0);
+  auto second = make_dir_in_root(first->get(), half);
+  REQUIRE(second.has_value());
+  REQUIRE(::fstatat(second->get(), "end", &expected, 0) == 0);
+  CHECK(reached.st_ino == expected.st_ino);
+}
+
+TEST_CASE_METHOD(Tree, "up again from far down") {
+  std::string down;
+  std::string up;
+  constexpr int kDepth = 300;
+  for (int i = 0; i < kDepth; ++i) {
+    down += "/d" + std::to_string(i);
+    up += "/..";
+  }
+  auto made = make_dir_in_root(root.get(), down + up + "/../etc/new");
+  REQUIRE(made.has_value());
+  CHECK(where(*made) == "root/etc/new");
+  auto half = make_dir_in_root(root.get(), down + up.substr(0, up.size() - 3) + "/new");
+  REQUIRE(half.has_value());
+  CHECK(where(*half) == "root/d0/new");
 }
 
 TEST_CASE_METHOD(Tree, "files are made inside, and existing ones kept") {

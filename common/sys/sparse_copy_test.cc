@@ -1,6 +1,7 @@
 #include "common/sys/sparse_copy.h"
 
 #include <string>
+#include <thread>
 
 #include <catch2/catch.hpp>
 #include <sys/mman.h>
@@ -64,6 +65,30 @@ TEST_CASE("a size that is no memory's") {
   const UniqueFd from = memory_of(1);
   CHECK(copy_sparse(from.get(), from.get(), 0).error().code() == Code::kInvalidArgument);
   CHECK(copy_sparse(from.get(), from.get(), 100).error().code() == Code::kInvalidArgument);
+}
+
+TEST_CASE("an image that is too short") {
+  const UniqueFd from = memory_of(2);
+  put(from, 0, "short");
+  const UniqueFd to = memory_of(8);
+  CHECK(copy_sparse(from.get(), to.get(), 8 * kPage).error().code() == Code::kFailedPrecondition);
+}
+
+TEST_CASE("an image that becomes shorter while it is copied") {
+  constexpr uint64_t kPages = 4096;
+  const UniqueFd from = memory_of(kPages);
+  const std::string full(kPages * kPage, 'a');
+  put(from, 0, full);
+  std::jthread other([&](const std::stop_token& ended) {
+    while (!ended.stop_requested())
+      if (::ftruncate(from.get(), 0) != 0 || ::pwrite(from.get(), full.data(), full.size(), 0) < 0)
+        return;
+  });
+  for (int i = 0; i < 20; ++i) {
+    const UniqueFd to = memory_of(kPages);
+    const Status copied = copy_sparse(from.get(), to.get(), kPages * kPage);
+    if (!copied) CHECK(copied.error().code() == Code::kFailedPrecondition);
+  }
 }
 
 }  // namespace

@@ -18,6 +18,8 @@ extern "C" {  // glibc 2.36 forgets to say so itself
 }
 
 #include "common/sys/event.h"
+#include "common/sys/file.h"
+#include "common/sys/output_tail.h"
 
 namespace kata::sys {
 namespace {
@@ -36,6 +38,8 @@ struct ChildPlan {
   int passed_count;
   bool kill_with_parent;
   int network_namespace;
+  int mount_namespace;
+  const char* directory;  // null: stay
   pid_t parent;
   // Answer of the child; seen by the parent because the memory is shared until exec.
   int error_number;
@@ -89,6 +93,10 @@ int child_main(void* argument) {
   }
   if (plan->network_namespace >= 0 && ::setns(plan->network_namespace, CLONE_NEWNET) != 0)
     child_fail(plan, "entering the network namespace");
+  if (plan->mount_namespace >= 0 && ::setns(plan->mount_namespace, CLONE_NEWNS) != 0)
+    child_fail(plan, "entering the mount namespace");
+  if (plan->directory != nullptr && ::chdir(plan->directory) != 0)
+    child_fail(plan, "entering the working directory");
   arrange_fds(plan);
   ::execve(plan->path, plan->argv, plan->envp);
   return child_fail(plan, "exec");
@@ -120,28 +128,28 @@ Result<UniqueFd> clone_child(ChildPlan& plan, pid_t& pid) {
   return UniqueFd(pidfd);
 }
 
-/// waitid(2) on a pidfd. An empty status when somebody else has reaped the child.
-ExitStatus collect(int pidfd) {
-  siginfo_t info{};
-  ExitStatus status;
-  if (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED) != 0) return status;
-  if (info.si_code == CLD_EXITED)
-    status.code = info.si_status;
-  else
-    status.signal = info.si_status;
-  return status;
+/// What the child gets as its stdin.
+Result<UniqueFd> open_input(const std::optional<std::string>& input) {
+  if (input) return memory_file(*input);
+  UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!null) return fail_errno("opening /dev/null");
+  return null;
+}
+
+struct Pipe {
+  UniqueFd read;  // does not block
+  UniqueFd write;
+};
+
+Result<Pipe> make_output_pipe() {
+  std::array<int, 2> fds;
+  if (::pipe2(fds.data(), O_CLOEXEC) != 0) return fail_errno("creating a pipe");
+  Pipe pipe{UniqueFd(fds[0]), UniqueFd(fds[1])};
+  if (::fcntl(pipe.read.get(), F_SETFL, O_NONBLOCK) != 0) return fail_errno("fcntl of a pipe");
+  return pipe;
 }
 
 }  // namespace
-
-std::string describe(const ExitStatus& status) {
-  if (status.code) return fmt::format("exited with status {}", *status.code);
-  if (status.signal) {
-    const char* name = ::sigdescr_np(*status.signal);
-    return fmt::format("killed by signal {} ({})", *status.signal, name ? name : "unknown");
-  }
-  return "ended with an unknown status";
-}
 
 struct Subprocess::State {
   State(const asio::any_io_executor& executor, ProcessIdentity process, UniqueFd process_fd,
@@ -149,29 +157,16 @@ struct Subprocess::State {
       : identity(process),
         pidfd(std::move(process_fd)),
         pipe(executor, output_pipe.release()),
-        output_kept_bytes(kept_bytes),
+        output(kept_bytes),
         ended(executor) {}
 
-  void keep(const char* data, size_t size) {
-    output.append(data, size);
-    // Trimmed at twice the size, so that a chatty child does not cost a move per write.
-    if (output.size() > 2 * output_kept_bytes) output.erase(0, output.size() - output_kept_bytes);
-  }
-
   /// Reads what is in the pipe; false at its end.
-  bool drain() {
-    std::array<char, 4096> buffer;
-    ssize_t size;
-    while ((size = ::read(pipe.native_handle(), buffer.data(), buffer.size())) > 0)
-      keep(buffer.data(), static_cast<size_t>(size));
-    return size < 0 && errno == EAGAIN;
-  }
+  bool drain() { return output.drain(pipe.native_handle()); }
 
   ProcessIdentity identity;
   UniqueFd pidfd;
   asio::posix::stream_descriptor pipe;
-  size_t output_kept_bytes;
-  std::string output;
+  OutputTail output;
   ExitStatus status;
   Event ended;
 };
@@ -188,9 +183,9 @@ asio::awaitable<void> Subprocess::read_output(std::shared_ptr<State> state) {
 
 asio::awaitable<void> Subprocess::reap(std::shared_ptr<State> state) {
   auto ended = co_await wait_pidfd(state->pidfd.get());
-  // Without the wait (the executor is being torn down) a collect() would block.
+  // Without the wait (the executor is being torn down) a reap_child() would block.
   if (!ended) co_return;
-  state->status = collect(state->pidfd.get());
+  state->status = reap_child(state->pidfd.get());
   // A grandchild may hold the pipe open, so its end is not awaited: what is in it now is all.
   state->drain();
   boost::system::error_code ignored;
@@ -201,15 +196,9 @@ asio::awaitable<void> Subprocess::reap(std::shared_ptr<State> state) {
 Result<std::unique_ptr<Subprocess>> Subprocess::spawn(asio::any_io_executor executor,
                                                       const SubprocessOptions& options) {
   const std::string path = options.executable.string();
-  UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  if (!null) return fail_errno("opening /dev/null");
-  std::array<int, 2> pipe_fds;
-  if (::pipe2(pipe_fds.data(), O_CLOEXEC) != 0) return fail_errno("creating a pipe");
-  UniqueFd read_end(pipe_fds[0]);
-  UniqueFd write_end(pipe_fds[1]);
-  if (::fcntl(read_end.get(), F_SETFL, O_NONBLOCK) != 0) return fail_errno("fcntl of a pipe");
-
-  std::vector<std::string> arguments = {path};
+  KATA_TRY(UniqueFd input, open_input(options.input));
+  KATA_TRY(Pipe output, make_output_pipe());
+  std::vector<std::string> arguments = {options.name.empty() ? path : options.name};
   arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
   std::vector<std::string> environment = options.environment;
   auto argv = pointers(arguments);
@@ -218,26 +207,28 @@ Result<std::unique_ptr<Subprocess>> Subprocess::spawn(asio::any_io_executor exec
   ChildPlan plan{.path = path.c_str(),
                  .argv = argv.data(),
                  .envp = envp.data(),
-                 .stdin_fd = null.get(),
-                 .output_fd = write_end.get(),
+                 .stdin_fd = input.get(),
+                 .output_fd = output.write.get(),
                  .passed_fds = options.passed_fds.data(),
                  .scratch_fds = scratch.data(),
                  .passed_count = static_cast<int>(options.passed_fds.size()),
                  .kill_with_parent = options.kill_with_parent,
                  .network_namespace = options.network_namespace,
+                 .mount_namespace = options.mount_namespace,
+                 .directory = options.directory.empty() ? nullptr : options.directory.c_str(),
                  .parent = ::getpid(),
                  .error_number = 0,
                  .failed_step = nullptr};
   pid_t pid = -1;
   KATA_TRY(UniqueFd pidfd, clone_child(plan, pid));
   if (plan.failed_step != nullptr) {
-    collect(pidfd.get());
+    reap_child(pidfd.get());
     return fail_errno(fmt::format("{} of {}", plan.failed_step, path), plan.error_number);
   }
   // Not reaped yet, so that even a child that has ended has its entry in /proc.
   KATA_TRY(const uint64_t start_time, process_start_time(pid));
   const ProcessIdentity identity{.pid = pid, .start_time = start_time};
-  auto state = std::make_shared<State>(executor, identity, std::move(pidfd), std::move(read_end),
+  auto state = std::make_shared<State>(executor, identity, std::move(pidfd), std::move(output.read),
                                        options.output_kept_bytes);
   asio::co_spawn(executor, read_output(state), asio::detached);
   asio::co_spawn(executor, reap(state), asio::detached);
@@ -265,13 +256,11 @@ Status Subprocess::kill(int signal) {
   return {};
 }
 
-std::string Subprocess::output() const {
-  const std::string& all = state_->output;
-  std::string text = all.substr(all.size() - std::min(all.size(), state_->output_kept_bytes));
-  for (char& c : text)
-    if ((static_cast<unsigned char>(c) < 0x20 && c != '\n') || c == 0x7f) c = '?';
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  return text;
+void Subprocess::kill_group(int signal) {
+  // Not reaped yet: its pid is nobody else's.
+  if (!has_ended()) (void)::kill(-pid(), signal);
 }
+
+std::string Subprocess::output() const { return state_->output.text(); }
 
 }  // namespace kata::sys

@@ -1,8 +1,8 @@
 // Child processes of the shim: QEMU, virtiofsd and short-lived probes.
 //
 // A child starts in a session of its own, with the default signal dispositions, an empty signal
-// mask, stdin on /dev/null, stdout and stderr on a pipe whose last bytes are kept for error
-// messages, and no other descriptor than those that are passed.
+// mask, stdin on /dev/null or a file of given bytes, stdout and stderr on a pipe whose last bytes
+// are kept for error messages, and no other descriptor than those that are passed.
 //
 // With `kill_with_parent` the kernel kills the child (SIGKILL, PR_SET_PDEATHSIG of prctl(2)) when
 // the *thread* that spawned it ends: spawn from a thread that lives as long as the process (in the
@@ -22,6 +22,7 @@
 #include <sys/types.h>
 
 #include "common/sys/async.h"
+#include "common/sys/exit_status.h"
 #include "common/sys/pidfd.h"
 
 namespace kata::sys {
@@ -29,7 +30,9 @@ namespace kata::sys {
 struct SubprocessOptions {
   /// Absolute path.
   std::filesystem::path executable;
-  /// argv[1] and on; argv[0] is the executable.
+  /// argv[0]; empty: the executable.
+  std::string name;
+  /// argv[1] and on.
   std::vector<std::string> arguments;
   /// "NAME=value"; nothing is inherited.
   std::vector<std::string> environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
@@ -39,22 +42,17 @@ struct SubprocessOptions {
   /// A descriptor of the network namespace to start in, borrowed until spawn() returns; needs
   /// CAP_SYS_ADMIN. -1: the calling thread's.
   int network_namespace = -1;
+  /// The same of a mount namespace, in which the executable's path is then looked up.
+  int mount_namespace = -1;
+  /// To start in, a path of that mount namespace; empty: the caller's working directory.
+  std::filesystem::path directory;
+  /// What the child reads from its stdin.
+  std::optional<std::string> input;
   /// How much of the end of stdout and stderr is kept.
   size_t output_kept_bytes = 4096;
 };
 
 inline constexpr int kFirstPassedFd = 3;
-
-struct ExitStatus {
-  /// Set when the process exited by itself.
-  std::optional<int> code;
-  /// Set when a signal killed it.
-  std::optional<int> signal;
-  bool success() const { return code == 0; }
-};
-
-/// "exited with status 1", "killed by signal 9 (Killed)".
-std::string describe(const ExitStatus& status);
 
 /// One child. Used on one executor, and on its only thread. Destroying a Subprocess whose child
 /// still runs kills it (SIGKILL); it is reaped as long as the executor runs.
@@ -79,6 +77,9 @@ class Subprocess {
 
   /// A child that has ended is no error.
   Status kill(int signal);
+  /// To everything that is still in the process group which the child leads. Nothing, when the
+  /// child has ended.
+  void kill_group(int signal);
 
   /// The last of what the child wrote to stdout and stderr, control characters replaced, without
   /// trailing blanks.

@@ -63,6 +63,42 @@ TEST_CASE("the end of stdout and stderr is kept, bounded and printable", "[proce
   CHECK(output.ends_with("19999"));
 }
 
+TEST_CASE("name, input and working directory are as asked for", "[process]") {
+  SubprocessOptions options = shell("echo $0; pwd; cat; cat /dev/stdin");
+  options.executable = "/bin/busybox";
+  options.name = "sh";
+  options.directory = "/usr";
+  options.input = "state\n";
+  CHECK(run(options).output == "sh\n/usr\nstate\nstate");
+  options.arguments[1] = "echo x >&0";
+  CHECK_FALSE(run(options).status.success());
+  // More than a pipe would take, to a child that reads none of it.
+  options.arguments[1] = "true";
+  options.input = std::string(1 << 20, 'x');
+  CHECK(run(options).status.success());
+  options.directory = "/no/such/directory";
+  asio::io_context io;
+  auto child = Subprocess::spawn(io.get_executor(), options);
+  REQUIRE_FALSE(child.has_value());
+  CHECK(child.error().message().starts_with("entering the working directory of /bin/busybox"));
+}
+
+TEST_CASE("a whole process group is killed", "[process]") {
+  asio::io_context io;
+  auto child = Subprocess::spawn(io.get_executor(), shell("sleep 1000 & sleep 1000"));
+  REQUIRE(child.has_value());
+  const pid_t group = (*child)->pid();
+  (*child)->kill_group(SIGKILL);
+  Outcome outcome;
+  asio::co_spawn(io, wait_into(**child, outcome), asio::detached);
+  io.run();
+  CHECK(outcome.status.signal == SIGKILL);
+  // Dead or gone, the member that is not our child: it is not ours to reap.
+  (*child)->kill_group(0);
+  while (::kill(-group, 0) == 0) std::this_thread::yield();
+  CHECK(errno == ESRCH);
+}
+
 TEST_CASE("a missing or unusable executable fails the spawn", "[process]") {
   asio::io_context io;
   SubprocessOptions options;

@@ -11,7 +11,9 @@ from . import GuestImageError, cpio, kernel, kernel_package, tuned_kernel
 VMLINUX, INITRD, MANIFEST = "vmlinux", "kata-initrd.img", "manifest.json"
 # Mount points of the agent.
 DIRECTORIES = ("/dev", "/proc", "/run", "/sys", "/tmp")
+# What the agent loads at boot, and lists of what it loads when it is wanted; a path a line.
 MODULE_LIST = "/etc/kata/modules"
+ON_DEMAND_LISTS = "/etc/kata/modules.d"
 DISTRIBUTION, TUNED = "distribution", "tuned"
 
 
@@ -51,13 +53,19 @@ def assemble(agent, source):
     archive = cpio.Archive()
     for directory in DIRECTORIES:
         archive.add_directory(directory)
-    paths = []
-    for name in source.modules:
-        paths.append(f"/lib/modules/{name}.ko")
-        archive.add_file(paths[-1], source.module(name).read_bytes())
-    archive.add_file(MODULE_LIST, "".join(f"{path}\n" for path in paths).encode())
+    lists = {MODULE_LIST: source.modules}
+    for wanted, names in source.on_demand.items():
+        lists[f"{ON_DEMAND_LISTS}/{wanted}"] = names
+    for name in sorted({name for names in lists.values() for name in names}):
+        archive.add_file(_module_path(name), source.module(name).read_bytes())
+    for path, names in lists.items():
+        archive.add_file(path, "".join(f"{_module_path(name)}\n" for name in names).encode())
     archive.add_file("/init", _stripped(agent), permissions=0o755)
     return archive.to_bytes()
+
+
+def _module_path(name):
+    return f"/lib/modules/{name}.ko"
 
 
 def _stripped(agent):
@@ -69,7 +77,7 @@ def _stripped(agent):
 
 def _inputs_hash(agent, source):
     parts = (source.directory.name, source.package_sha256, kernel_package.sha256_file(agent),
-             kernel.sources_hash())
+             kernel.SOURCES_HASH)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -89,6 +97,7 @@ def _manifest(agent, source, out):
                    "package_sha256": source.package_sha256, "config_sha256": source.config_sha256},
         "agent_sha256": kernel_package.sha256_file(agent),
         "modules": list(source.modules),
+        "on_demand_modules": source.on_demand,
         "files": {name: kernel_package.sha256_file(out / name) for name in (VMLINUX, INITRD)},
     }
 

@@ -21,9 +21,10 @@ def package_fixture(tmp_path, monkeypatch):
     unpacked = tmp_path / "unpacked"
     unpacked.mkdir()
     (unpacked / "vmlinux").write_bytes(b"kernel")
-    for name in ("ring", "virtio"):
+    for name in ("ring", "virtio", "crc", "disk"):
         (unpacked / f"{name}.ko").write_bytes(name.encode())
-    prepared = kernel.Kernel(unpacked, "linux.deb", "0" * 64, "6.1.0-test", ("ring", "virtio"))
+    prepared = kernel.Kernel(unpacked, "linux.deb", "0" * 64, "6.1.0-test", ("ring", "virtio"),
+                             {"disk": ("crc", "disk"), "built_in": ()})
     monkeypatch.setattr(kernel, "prepare", lambda package: prepared)
     return tmp_path / "linux.deb"
 
@@ -40,6 +41,8 @@ def test_the_agent_is_stripped_and_the_modules_are_listed_in_order(agent, packag
     image.build(agent, tmp_path / "out", package)
     initrd = (tmp_path / "out" / image.INITRD).read_bytes()
     assert b"/lib/modules/ring.ko\n/lib/modules/virtio.ko\n" in initrd
+    assert b"/lib/modules/crc.ko\n/lib/modules/disk.ko\n" in initrd
+    assert initrd.count(b"etc/kata/modules.d/") == 2
     assert b".debug_info" in agent.read_bytes()
     assert b".debug_info" not in initrd
 

@@ -20,6 +20,7 @@ class Kernel:
     package_sha256: str
     release: str           # uname -r
     modules: tuple         # names, in load order
+    on_demand: dict        # what is loaded only when it is wanted: name -> names, in load order
     config_sha256: str | None = None  # of the configuration, where it is ours
 
     @property
@@ -33,7 +34,7 @@ class Kernel:
 def prepare(package):
     """The Kernel of the package file, from the cache or unpacked now."""
     package_sha256 = kernel_package.sha256_file(package)
-    key = hashlib.sha256(f"{package_sha256} {sources_hash()}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{package_sha256} {SOURCES_HASH}".encode()).hexdigest()[:16]
     directory = kernel_package.cache_directory() / "kernel" / key
     if not (directory / INFO).exists():
         _unpack(package, package_sha256, directory)
@@ -41,13 +42,17 @@ def prepare(package):
     return Kernel(directory=directory, **{**info, "modules": tuple(info["modules"])})
 
 
-def sources_hash():
-    """Hash of this builder: a change of it makes everything anew."""
+def _hash_sources():
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         if not source.name.endswith("_test.py"):
             digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+# Of this builder: a change of it makes everything anew. Read when the builder is: a program that
+# lives on while its files change must not give what it makes the name of what they would make.
+SOURCES_HASH = _hash_sources()
 
 
 def strip(source, destination, *options):
@@ -70,10 +75,10 @@ def _unpack(package, package_sha256, directory):
         result.mkdir()
         run(["dpkg-deb", "--extract", package, root])
         release = _extract_kernel(root, result)
-        names = _extract_modules(root / "lib/modules" / release, result)
+        names, on_demand = _extract_modules(root / "lib/modules" / release, result)
         (result / INFO).write_text(json.dumps({
             "package": package.name, "package_sha256": package_sha256,
-            "release": release, "modules": names}))
+            "release": release, "modules": names, "on_demand": on_demand}))
         # Complete or not there at all: another builder may have been faster.
         shutil.rmtree(directory, ignore_errors=True)
         result.rename(directory)
@@ -94,9 +99,12 @@ def _extract_modules(directory, result):
                  for path in directory.rglob("*.ko*")}
     built_in = {modules.canonical(Path(line).stem)
                 for line in (directory / "modules.builtin").read_text().split()}
-    order = modules.load_order(modules.BOOT_MODULES, available, built_in)
-    for name, path in order:
+    boot = dict(modules.load_order(modules.BOOT_MODULES, available, built_in))
+    loaded = built_in | boot.keys()
+    on_demand = {name: dict(modules.load_order([name], available, loaded))
+                 for name in modules.ON_DEMAND_MODULES}
+    for name, path in boot.items() | {pair for order in on_demand.values() for pair in order.items()}:
         # Without signature and BTF a module loads in 40 % of the time under TCG; the initramfs is
         # as trustworthy as the kernel beside it, so the signature proves nothing here.
         strip(path, result / f"{name}.ko", "--strip-unneeded", "--remove-section=.BTF")
-    return [name for name, _ in order]
+    return list(boot), {name: list(order) for name, order in on_demand.items()}

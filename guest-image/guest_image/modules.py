@@ -6,6 +6,9 @@ from . import GuestImageError, elf
 # transport, the pod's share.
 BOOT_MODULES = ("virtio_pci", "vmw_vsock_virtio_transport", "virtiofs")
 
+# What it loads when a container's root is on disks: each when it is wanted, after its dependencies.
+ON_DEMAND_MODULES = ("virtio_blk", "virtio_net", "ext4", "erofs", "overlay")
+
 
 def canonical(name):
     """The kernel treats '-' and '_' in module names alike."""

@@ -33,7 +33,7 @@ def prepare(package):
             if not (directory / kernel.INFO).exists():
                 _build(package, package_sha256, directory, lock)
     info = json.loads((directory / kernel.INFO).read_text())
-    return kernel.Kernel(directory=directory, modules=(), **info)
+    return kernel.Kernel(directory=directory, modules=(), on_demand={}, **info)
 
 
 def _key(package_sha256):

@@ -3,9 +3,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "common/network/network.h"
 #include "common/sys/async.h"
 
 namespace kata::agent_client {
@@ -19,6 +21,28 @@ struct StdioWanted {
   bool in = false;
   bool out = false;
   bool err = false;
+};
+
+/// A file system on a disk of the VM.
+struct Disk {
+  std::string serial;
+  std::string fs_type;
+  std::vector<std::string> options;
+};
+
+/// What becomes a container's root: a directory of the guest, or disks (proto/agent.proto, Root).
+struct ContainerRoot {
+  std::string directory;
+  std::vector<Disk> disks;
+  std::string upper;
+  std::string work;
+};
+
+struct ContainerSpec {
+  std::string oci_json;
+  std::string bundle;  // on the host
+  /// Files of the guest in place of programs of createContainer hooks, by the hooks' paths.
+  std::map<std::string, std::string> hook_programs;
 };
 
 /// vsock ports of a created process; 0 where the stream was not wanted.
@@ -64,10 +88,8 @@ class Agent {
   virtual Async<SandboxInfo> create_sandbox(const std::string& sandbox_id,
                                             const std::string& hostname,
                                             const std::vector<Share>& shares) = 0;
-  virtual Async<CreatedProcess> create_container(const std::string& id,
-                                                 const std::string& oci_spec_json,
-                                                 const std::string& guest_rootfs,
-                                                 StdioWanted wanted) = 0;
+  virtual Async<CreatedProcess> create_container(const std::string& id, const ContainerSpec& spec,
+                                                 const ContainerRoot& root, StdioWanted wanted) = 0;
   virtual Async<CreatedProcess> create_exec(const std::string& id, const std::string& exec_id,
                                             const std::string& oci_process_json,
                                             StdioWanted wanted) = 0;
@@ -86,6 +108,8 @@ class Agent {
   virtual Async<void> resume_container(const std::string& id) = 0;
   virtual Async<void> update_container(const std::string& id,
                                        const std::string& oci_resources_json) = 0;
+  /// The whole of the pod's network, each time. DeadlineExceeded: a card has not come.
+  virtual Async<void> update_network(const network::Network& network) = 0;
   /// A message io.containerd.cgroups.v2.Metrics, encoded. An empty id: of all containers together.
   virtual Async<std::string> metrics(const std::string& id) = 0;
   /// DeadlineExceeded: the agent has not answered for so long that it must hang.

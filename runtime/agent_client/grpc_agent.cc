@@ -24,6 +24,10 @@ constexpr std::chrono::seconds kSignalLimit{30};
 
 /// It writes all of the guest's free memory once.
 constexpr std::chrono::seconds kPrepareLimit{60};
+/// A guest that has said it is ready and then is silent must not hold the start for ever.
+constexpr std::chrono::seconds kSandboxLimit{120};
+/// Cards come within a minute, or not at all.
+constexpr std::chrono::seconds kNetworkLimit{90};
 /// As many as the kernel's generator has for a key.
 constexpr size_t kEntropyBytes = 32;
 
@@ -34,9 +38,54 @@ Result<std::string> random_bytes() {
   return bytes;
 }
 
+int64_t unix_now_ns() {
+  auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+}
+
 Error error_from(const grpc::Status& status) {
   return Error(code_from_wire(static_cast<int>(status.error_code())),
                std::string(status.error_message()));
+}
+
+void describe(const network::Interface& interface, pb::Interface& out) {
+  out.set_name(interface.name);
+  out.set_mac(interface.mac);
+  out.set_mtu(interface.mtu);
+  out.set_up(interface.up);
+  out.set_no_arp(interface.no_arp);
+  for (const network::InterfaceAddress& address : interface.addresses) {
+    auto* added = out.add_addresses();
+    added->set_local(address.local);
+    added->set_peer(address.peer);
+    added->set_broadcast(address.broadcast);
+    added->set_scope(address.scope);
+  }
+}
+
+void describe(const network::Route& route, pb::Route& out) {
+  out.set_destination(route.destination);
+  out.set_gateway(route.gateway);
+  out.set_source(route.source);
+  out.set_interface(route.interface);
+  out.set_table(route.table);
+  out.set_metric(route.metric);
+  out.set_mtu(route.mtu);
+  out.set_scope(route.scope);
+  out.set_protocol(route.protocol);
+  out.set_on_link(route.on_link);
+}
+
+void describe(const network::Network& network, pb::UpdateNetworkRequest& out) {
+  for (const network::Interface& interface : network.interfaces)
+    describe(interface, *out.add_interfaces());
+  for (const network::Route& route : network.routes) describe(route, *out.add_routes());
+  for (const network::Neighbour& neighbour : network.neighbours) {
+    auto* added = out.add_neighbours();
+    added->set_address(neighbour.address);
+    added->set_mac(neighbour.mac);
+    added->set_interface(neighbour.interface);
+  }
 }
 
 /// One call in flight: lives until gRPC has called back, whoever still waits for it.
@@ -77,10 +126,9 @@ class GrpcAgent : public Agent {
       added->set_tag(share.tag);
       added->set_mount_point(share.mount_point);
     }
-    auto now = std::chrono::system_clock::now().time_since_epoch();
-    call->request.set_host_time_unix_ns(
-        std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+    call->request.set_host_time_unix_ns(unix_now_ns());
     KATA_CO_TRY(*call->request.mutable_entropy(), random_bytes());
+    call->context.set_deadline(std::chrono::system_clock::now() + kSandboxLimit);
     KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::CreateSandbox));
     SandboxInfo info;
     info.agent_version = call->response.agent_version();
@@ -90,16 +138,29 @@ class GrpcAgent : public Agent {
     co_return info;
   }
 
-  Async<CreatedProcess> create_container(const std::string& id, const std::string& oci_spec_json,
-                                         const std::string& guest_rootfs,
-                                         StdioWanted wanted) override {
+  Async<CreatedProcess> create_container(const std::string& id, const ContainerSpec& spec,
+                                         const ContainerRoot& root, StdioWanted wanted) override {
     auto call = std::make_shared<Call<pb::CreateContainerRequest, pb::CreateContainerResponse>>();
     call->request.set_container_id(id);
-    call->request.set_oci_spec(oci_spec_json);
-    call->request.set_rootfs(guest_rootfs);
+    call->request.set_oci_spec(spec.oci_json);
+    call->request.set_bundle(spec.bundle);
+    for (const auto& [path, file] : spec.hook_programs)
+      (*call->request.mutable_hook_programs())[path] = file;
+    call->request.set_rootfs(root.directory);
+    for (const Disk& disk : root.disks) {
+      auto* added = call->request.mutable_root_disks()->add_disks();
+      added->set_serial(disk.serial);
+      added->set_fs_type(disk.fs_type);
+      for (const std::string& option : disk.options) added->add_options(option);
+    }
+    if (!root.upper.empty()) {
+      call->request.mutable_root_disks()->set_upper(root.upper);
+      call->request.mutable_root_disks()->set_work(root.work);
+    }
     call->request.set_stdin(wanted.in);
     call->request.set_stdout(wanted.out);
     call->request.set_stderr(wanted.err);
+    call->request.set_host_time_unix_ns(unix_now_ns());
     KATA_CO_CHECK(
         co_await finish(call, &pb::Agent::StubInterface::async_interface::CreateContainer));
     co_return created_process(call->response.process());
@@ -186,6 +247,13 @@ class GrpcAgent : public Agent {
     co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::ResumeContainer);
   }
 
+  Async<void> update_network(const network::Network& network) override {
+    auto call = std::make_shared<Call<pb::UpdateNetworkRequest, pb::UpdateNetworkResponse>>();
+    call->context.set_deadline(std::chrono::system_clock::now() + kNetworkLimit);
+    describe(network, call->request);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::UpdateNetwork);
+  }
+
   Async<void> update_container(const std::string& id,
                                const std::string& oci_resources_json) override {
     auto call = std::make_shared<Call<pb::UpdateContainerRequest, pb::UpdateContainerResponse>>();
@@ -213,7 +281,9 @@ class GrpcAgent : public Agent {
     call->request.set_container_id(id);
     call->request.set_seen(seen);
     KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::WaitOom));
-    co_return call->response.oom_kills();
+    const uint64_t kills = call->response.oom_kills();
+    if (kills == seen) co_return fail(Code::kNotFound, "container \"{}\" has been deleted", id);
+    co_return kills;
   }
 
   Async<void> delete_container(const std::string& id) override {

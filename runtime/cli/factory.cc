@@ -56,8 +56,9 @@ int run_factory_status(const std::filesystem::path& config_file) {
   const auto config = load(config_file);
   if (!config) return report(config.error());
   const auto templates = factory::TemplateStore(config->factory.template_path).list();
-  for (const auto& info : templates) print(info);
-  if (templates.empty())
+  if (!templates) return report(templates.error());
+  for (const auto& info : *templates) print(info);
+  if (templates->empty())
     std::cout << "no template in " << config->factory.template_path.native() << "\n";
   return EXIT_SUCCESS;
 }

@@ -26,7 +26,12 @@ struct Hypervisor {                                            // [hypervisor.qe
   uint64_t default_memory_mib = 256;       // default_memory, MiB
   std::filesystem::path virtio_fs_daemon;  // virtio_fs_daemon (default: the first found)
   std::string virtio_fs_cache = "auto";    // virtio_fs_cache: never|auto|always
-  bool seccomp_sandbox = true;             // seccompsandbox
+  /// A root on a block device or in an image file is shared like any other, too.
+  bool disable_block_device_use = false;  // disable_block_device_use
+  bool seccomp_sandbox = true;            // seccompsandbox
+  /// The profiles and labels that clients name are of the host's policies, which no guest has.
+  bool disable_guest_apparmor = true;                        // disable_guest_apparmor
+  bool disable_guest_selinux = true;                         // disable_guest_selinux
   AcceleratorChoice accelerator = AcceleratorChoice::kAuto;  // accel
   LauncherChoice launcher = LauncherChoice::kDirect;         // launcher: direct|libvirt
   std::string libvirt_uri = "qemu:///embed";                 // libvirt_uri: embed, system

@@ -49,7 +49,10 @@ default_vcpus = 2
 default_memory = 512
 virtio_fs_daemon = "/opt/virtiofsd"
 virtio_fs_cache = "never"
+disable_block_device_use = true
 seccompsandbox = false
+disable_guest_apparmor = false
+disable_guest_selinux = false
 accel = "tcg"
 launcher = "libvirt"
 libvirt_uri = "qemu:///system?socket=/run/v/sock"
@@ -75,7 +78,10 @@ template_path = "/run/t"
   CHECK(qemu.default_memory_mib == 512);
   CHECK(qemu.virtio_fs_daemon == "/opt/virtiofsd");
   CHECK(qemu.virtio_fs_cache == "never");
+  CHECK(qemu.disable_block_device_use);
   CHECK_FALSE(qemu.seccomp_sandbox);
+  CHECK_FALSE(qemu.disable_guest_apparmor);
+  CHECK_FALSE(qemu.disable_guest_selinux);
   CHECK(qemu.accelerator == AcceleratorChoice::kTcg);
   CHECK(qemu.launcher == LauncherChoice::kLibvirt);
   CHECK(qemu.libvirt_uri == "qemu:///system?socket=/run/v/sock");

@@ -170,7 +170,10 @@ void add_hypervisor_keys(std::vector<Key>& keys) {
       number(kMinMemoryMib, kMaxMemoryMib, " MiB"));
   add("virtio_fs_daemon", &Hypervisor::virtio_fs_daemon, expect_path);
   add("virtio_fs_cache", &Hypervisor::virtio_fs_cache, one_of(kCacheModes));
+  add("disable_block_device_use", &Hypervisor::disable_block_device_use, expect<bool>);
   add("seccompsandbox", &Hypervisor::seccomp_sandbox, expect<bool>);
+  add("disable_guest_apparmor", &Hypervisor::disable_guest_apparmor, expect<bool>);
+  add("disable_guest_selinux", &Hypervisor::disable_guest_selinux, expect<bool>);
   add("accel", &Hypervisor::accelerator, one_of(kAccelerators));
   add("launcher", &Hypervisor::launcher, one_of(kLaunchers));
   add("libvirt_uri", &Hypervisor::libvirt_uri, expect_libvirt_uri);

@@ -1,11 +1,9 @@
 #include "runtime/factory/fingerprint.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/base/cleanup.h"
 #include "common/base/sha256.h"
 #include "common/base/unique_fd.h"
 
@@ -13,6 +11,8 @@ namespace kata::factory {
 namespace {
 
 using nlohmann::json;
+
+constexpr size_t kReadBytes = size_t{256} << 10;
 
 json identity_of(const struct stat& info) {
   const auto nanoseconds = [](const timespec& time) {
@@ -25,14 +25,18 @@ json identity_of(const struct stat& info) {
           {"changed_ns", nanoseconds(info.st_ctim)}};
 }
 
-Result<std::string> hash_of(int fd, const struct stat& info) {
-  if (info.st_size == 0) return sha256_hex({});
-  const auto size = static_cast<size_t>(info.st_size);
-  void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
-  if (mapped == MAP_FAILED) return fail_errno("map");
-  CleanupStack cleanup;
-  cleanup.add([=] { ::munmap(mapped, size); });
-  return sha256_hex({static_cast<const char*>(mapped), size});
+/// With read(2), not through a mapping: who replaces a file by writing over it (cp(1) does) makes
+/// it shorter first, and a mapping would end this process by SIGBUS.
+Result<std::string> hash_of(int fd) {
+  std::vector<char> buffer(kReadBytes);
+  Sha256 hash;
+  for (;;) {
+    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno("read");
+    if (got == 0) return hash.finish();
+    hash.update({buffer.data(), static_cast<size_t>(got)});
+  }
 }
 
 /// The hash that `known` has for this file, if it is of this identity.
@@ -47,14 +51,17 @@ std::string known_hash(const json& known, const std::string& path, const json& i
 }
 
 Result<json> fingerprint_of(const std::filesystem::path& file, const json& known) {
-  UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  // O_NONBLOCK: a FIFO would wait for its writer.
+  UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!fd) return fail_errno(fmt::format("template: open {}", file.native()));
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return fail_errno("template: fstat");
+  if (!S_ISREG(info.st_mode))
+    return fail(Code::kInvalidArgument, "template: {} is not a regular file", file.native());
   const json identity = identity_of(info);
   std::string hash = known_hash(known, file.native(), identity);
   if (hash.empty()) {
-    auto computed = hash_of(fd.get(), info);
+    auto computed = hash_of(fd.get());
     if (!computed)
       return std::unexpected(computed.error().with_stage("template: " + file.native()));
     hash = *std::move(computed);

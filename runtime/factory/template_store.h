@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -37,8 +38,8 @@ struct SavedVm {
 /// A template that is being made. Removed by the destructor unless it was published.
 class Draft {
  public:
-  Draft(Draft&&) = default;
-  Draft& operator=(Draft&&) = delete;
+  Draft(const Draft&) = delete;
+  Draft& operator=(const Draft&) = delete;
   ~Draft();
 
   /// Files to write to, empty at first.
@@ -76,16 +77,18 @@ class TemplateStore {
  public:
   explicit TemplateStore(std::filesystem::path root) : root_(std::move(root)) {}
 
-  /// NotFound: there is none, or a stale one. FailedPrecondition: the last attempt to make it with
-  /// these files failed (the message says how to have another). PermissionDenied: the root is not
-  /// ours alone.
+  /// NotFound: there is none, or a stale or a damaged one. FailedPrecondition: the last attempt to
+  /// make it with these files failed (the message says how to have another). PermissionDenied: the
+  /// root is not ours alone.
   Result<SavedVm> open(const Recipe& recipe) const;
 
   /// Unavailable: another process is making it right now.
-  Result<Draft> begin(const Recipe& recipe) const;
+  Result<std::shared_ptr<Draft>> begin(const Recipe& recipe) const;
 
-  std::vector<TemplateInfo> list() const;
-  /// Every template; a VM that has started from one is not touched.
+  /// Empty when there is no root.
+  Result<std::vector<TemplateInfo>> list() const;
+  /// Every template, and nothing else that is there; a VM that has started from one is not touched.
+  /// Unavailable: one is being made right now, it is left alone.
   Status remove_all() const;
 
  private:

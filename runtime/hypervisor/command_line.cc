@@ -105,21 +105,21 @@ Status add_devices(Renderer& out, const VmConfig& config) {
     out.add_device({{"driver", "vmgenid"}, {"id", "generation"}, {"guid", "auto"}});
   out.add("-object", "rng-builtin,id=rng");
   out.add_device({{"driver", "virtio-rng-pci"}, {"id", "rng0"}, {"rng", "rng"}});
-  if (config.hotplug_ports > 0 && config.devices.size() > config.hotplug_ports)
-    return fail(Code::kInvalidArgument, "{} devices for {} root ports", config.devices.size(),
-                config.hotplug_ports);
+  const bool in_slot = config.hotplug_ports > 0;
+  if (in_slot && config.devices.size() > kDevicesPerPort)
+    return fail(Code::kInvalidArgument, "{} devices for one slot, it takes {}",
+                config.devices.size(), kDevicesPerPort);
   for (size_t i = 0; i < config.devices.size(); ++i) {
-    std::string fd_name;
-    if (const auto* vsock = std::get_if<KernelVsock>(&config.devices[i]))
-      fd_name = std::to_string(out.pass_fd(vsock->vhost_fd));
-    KATA_TRY(const RenderedDevice rendered,
-             render_device(config.devices[i], device_id(i), fd_name));
+    const std::string id = in_slot ? function_id(0, i) : device_id(i);
+    const NameFd name_fd = [&out](int fd) { return std::to_string(out.pass_fd(fd)); };
+    KATA_TRY(RenderedDevice rendered, render_device(config.devices[i], id, name_fd));
     if (!rendered.chardev_id.empty())
       out.add("-chardev", fmt::format("socket,id={},path={}", rendered.chardev_id,
                                       escape_option(rendered.chardev_socket)));
-    json device = rendered.device;
-    if (config.hotplug_ports > 0) device["bus"] = root_port_id(i);
-    out.add_device(device);
+    if (!rendered.blockdev.is_null()) out.add("-blockdev", rendered.blockdev.dump());
+    if (!rendered.netdev.is_null()) out.add("-netdev", rendered.netdev.dump());
+    if (in_slot) place_in_slot(rendered.device, 0, i, config.devices.size());
+    out.add_device(rendered.device);
   }
   return {};
 }
@@ -140,7 +140,8 @@ Result<CommandLine> render_command_line(const VmConfig& config, int qmp_fd) {
 
 std::string base_kernel_command_line(const VmConfig& config) {
   // A kernel that has found itself broken must not go on: its half-dead tasks would never end.
-  std::string line = "console=ttyS0 panic=-1 oops=panic quiet";
+  // A kernel with all drivers built in has a dummy0 from its start, which no container asked for.
+  std::string line = "console=ttyS0 panic=-1 oops=panic quiet dummy.numdummies=0";
   // A single CPU makes the kernel patch some 8000 lock prefixes away: code that TCG translates, and
   // gains nothing from (docs/adr/0006-tuned-kernel.md).
   if (config.accelerator == Accelerator::kTcg) line += " no_timer_check noreplace-smp";

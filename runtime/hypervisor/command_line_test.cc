@@ -1,11 +1,13 @@
 #include "runtime/hypervisor/command_line.h"
 
 #include <algorithm>
+#include <fstream>
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
 
 #include "runtime/hypervisor/device_rendering.h"
+#include "tests/fakes/temporary_directory.h"
 
 namespace kata::hypervisor {
 namespace {
@@ -122,9 +124,31 @@ TEST_CASE("devices are JSON, with their sockets and descriptors") {
   CHECK_FALSE(devices["dev0"].contains("bus"));
 }
 
-TEST_CASE("with root ports, each device is in its own, and the rest are free") {
+TEST_CASE("a network card is a tap's descriptor, and vhost's where there is one") {
   VmConfig config = example();
-  config.devices = {VhostUserVsock{.socket = "/run/vsock.sock"}};
+  config.devices = {NetworkCard{.tap_fd = 50, .vhost_fd = -1, .mac = "02:00:00:00:00:01"},
+                    NetworkCard{.tap_fd = 60, .vhost_fd = 61, .mac = "02:00:00:00:00:02"}};
+  const auto rendered = render_command_line(config, kQmpFd);
+  REQUIRE(rendered.has_value());
+  CHECK(rendered->fds == std::vector<int>{kQmpFd, 50, 60, 61});
+  const auto netdevs = values(rendered->arguments, "-netdev");
+  REQUIRE(netdevs.size() == 2);
+  const auto plain = nlohmann::json::parse(netdevs[0]);
+  CHECK(plain == nlohmann::json{{"type", "tap"}, {"id", "dev0-tap"}, {"fd", "4"}});
+  const auto with_vhost = nlohmann::json::parse(netdevs[1]);
+  CHECK(with_vhost["fd"] == "5");
+  CHECK(with_vhost["vhost"] == true);
+  CHECK(with_vhost["vhostfd"] == "6");
+  const auto devices = values(rendered->arguments, "-device");
+  const auto card = nlohmann::json::parse(devices.back());
+  CHECK(card["driver"] == "virtio-net-pci");
+  CHECK(card["netdev"] == "dev1-tap");
+  CHECK(card["mac"] == "02:00:00:00:00:02");
+}
+
+TEST_CASE("with root ports, the devices are in the first one's slot, and the rest are free") {
+  VmConfig config = example();
+  config.devices.assign(2, VhostUserVsock{.socket = "/run/vsock.sock"});
   config.hotplug_ports = 2;
   std::map<std::string, nlohmann::json> devices;
   for (const auto& text : values(arguments(config), "-device")) {
@@ -133,8 +157,11 @@ TEST_CASE("with root ports, each device is in its own, and the rest are free") {
   }
   CHECK(devices["rp0"]["driver"] == "pcie-root-port");
   CHECK(devices["rp0"]["chassis"] != devices["rp1"]["chassis"]);
-  CHECK(devices["dev0"]["bus"] == "rp0");
-  config.devices.assign(3, VhostUserVsock{.socket = "/run/vsock.sock"});
+  CHECK(devices["dev0-0"]["bus"] == "rp0");
+  CHECK(devices["dev0-0"]["addr"] == "0.0");
+  CHECK(devices["dev0-0"]["multifunction"] == true);
+  CHECK(devices["dev0-1"]["addr"] == "0.1");
+  config.devices.assign(9, VhostUserVsock{.socket = "/run/vsock.sock"});
   CHECK(render_command_line(config, kQmpFd).error().code() == Code::kInvalidArgument);
 }
 
@@ -159,6 +186,42 @@ TEST_CASE("a VM that continues a saved one has its RAM from us and boots nothing
   for (const char* option : {"-kernel", "-initrd", "-append"}) CHECK_FALSE(holds(line, option));
 }
 
+TEST_CASE("a disk's file is raw, whatever is in it") {
+  const fakes::TemporaryDirectory directory;
+  const auto image = directory.path() / "an,image";
+  std::ofstream(image) << "QFI\xfb";  // as a qcow2 image begins
+  VmConfig config = example();
+  config.devices = {Block{.file = image, .read_only = true, .serial = "d1"}};
+  const auto line = arguments(config);
+  const auto blockdevs = values(line, "-blockdev");
+  REQUIRE(blockdevs.size() == 1);
+  const auto blockdev = nlohmann::json::parse(blockdevs[0]);
+  CHECK(blockdev["driver"] == "raw");
+  CHECK(blockdev["read-only"] == true);
+  CHECK(blockdev["file"]["driver"] == "file");
+  CHECK(blockdev["file"]["filename"] == image.native());
+  const auto device = nlohmann::json::parse(values(line, "-device").back());
+  CHECK(device["driver"] == "virtio-blk-pci");
+  CHECK(device["drive"] == blockdev["node-name"]);
+  CHECK(device["serial"] == "d1");
+  CHECK(device["werror"] == "report");
+  CHECK(device["rerror"] == "report");
+}
+
+TEST_CASE("a disk that QEMU could not have") {
+  VmConfig config = example();
+  const auto refusal = [&](Block block) {
+    config.devices = {std::move(block)};
+    return render_command_line(config, kQmpFd).error().code();
+  };
+  CHECK(refusal({.file = "/no/such/image", .serial = "d1"}) == Code::kNotFound);
+  CHECK(refusal({.file = "/tmp", .serial = "d1"}) == Code::kInvalidArgument);
+  CHECK(refusal({.file = "/dev/null", .serial = "d1"}) == Code::kInvalidArgument);
+  CHECK(refusal({.file = "/etc/passwd", .serial = ""}) == Code::kInvalidArgument);
+  CHECK(refusal({.file = "/etc/passwd", .serial = "d,1"}) == Code::kInvalidArgument);
+  CHECK(refusal({.file = "/etc/passwd", .serial = std::string(21, 'd')}) == Code::kInvalidArgument);
+}
+
 TEST_CASE("what QEMU could not take is refused before it is started") {
   VmConfig config = example();
   config.devices = {VhostUserVsock{.socket = "/" + std::string(108, 's')}};
@@ -181,7 +244,8 @@ TEST_CASE(
   config.accelerator = Accelerator::kTcg;
   CHECK(base_kernel_command_line(config).ends_with(" no_timer_check noreplace-smp"));
   config.accelerator = Accelerator::kKvm;
-  CHECK(base_kernel_command_line(config) == "console=ttyS0 panic=-1 oops=panic quiet");
+  CHECK(base_kernel_command_line(config) ==
+        "console=ttyS0 panic=-1 oops=panic quiet dummy.numdummies=0");
 }
 
 TEST_CASE("commas inside of options are doubled") {

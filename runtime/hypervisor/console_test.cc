@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/sys/unix_socket.h"
+#include "tests/fakes/temporary_directory.h"
 
 namespace kata::hypervisor {
 namespace {
@@ -45,15 +46,10 @@ TEST_CASE("a line without end is cut") {
 /// A path for a socket in a directory of its own.
 class TemporarySocket {
  public:
-  TemporarySocket() {
-    char name[] = "/tmp/kata-console-XXXXXX";
-    directory_ = ::mkdtemp(name);
-  }
-  ~TemporarySocket() { std::filesystem::remove_all(directory_); }
-  std::filesystem::path path() const { return directory_ / "console.sock"; }
+  std::filesystem::path path() const { return directory_.path() / "console.sock"; }
 
  private:
-  std::filesystem::path directory_;
+  fakes::TemporaryDirectory directory_;
 };
 
 TEST_CASE("the console keeps the last lines and sees the guest's end") {

@@ -27,6 +27,26 @@ struct VhostUserFs {
   std::string tag;
 };
 
-using Device = std::variant<VhostUserVsock, KernelVsock, VhostUserFs>;
+/// virtio-blk-pci on a raw image or a block device of the host. Its format is never probed: what
+/// the bytes look like is the image's doing. Flushes of the guest reach the file; one that is
+/// read-only may serve many VMs.
+struct Block {
+  std::filesystem::path file;
+  bool read_only = false;
+  /// What the guest finds it by: 1 to 20 letters, digits or dashes (VIRTIO 1.2, section 5.2.6:
+  /// VIRTIO_BLK_T_GET_ID).
+  std::string serial;
+};
+
+/// virtio-net-pci on a tap of the host that was opened with IFF_VNET_HDR. The descriptors are
+/// borrowed and must stay open until the VM has been launched, or has answered to attach().
+struct NetworkCard {
+  int tap_fd = -1;
+  /// Of /dev/vhost-net; -1: QEMU moves the packets itself.
+  int vhost_fd = -1;
+  std::string mac;
+};
+
+using Device = std::variant<VhostUserVsock, KernelVsock, VhostUserFs, Block, NetworkCard>;
 
 }  // namespace kata::hypervisor

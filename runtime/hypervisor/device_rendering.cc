@@ -1,6 +1,7 @@
 #include "runtime/hypervisor/device_rendering.h"
 
-#include <type_traits>
+#include <algorithm>
+#include <system_error>
 
 #include <sys/un.h>
 
@@ -9,6 +10,8 @@ namespace {
 
 /// QEMU's limit for the tag: struct virtio_fs_config, VIRTIO 1.2 section 5.11.4.
 constexpr size_t kMaxFsTagBytes = 36;
+/// VIRTIO_BLK_ID_BYTES, VIRTIO 1.2 section 5.2.6.
+constexpr size_t kMaxSerialBytes = 20;
 /// First CID that is a guest's (0 is the hypervisor, 1 local, 2 the host).
 constexpr uint32_t kFirstGuestCid = 3;
 
@@ -21,30 +24,33 @@ Status check_socket(const std::filesystem::path& socket) {
   return {};
 }
 
-Result<RenderedDevice> render(const VhostUserVsock& vsock, const std::string& id,
-                              const std::string&) {
+Result<RenderedDevice> render(const VhostUserVsock& vsock, const std::string& id, const NameFd&) {
   KATA_CHECK(check_socket(vsock.socket));
   const std::string chardev = id + "-socket";
   return RenderedDevice{
       .chardev_id = chardev,
       .chardev_socket = vsock.socket.native(),
+      .blockdev = {},
+      .netdev = {},
       .device = {{"driver", "vhost-user-vsock-pci"}, {"id", id}, {"chardev", chardev}}};
 }
 
 Result<RenderedDevice> render(const KernelVsock& vsock, const std::string& id,
-                              const std::string& vhost_fd_name) {
+                              const NameFd& name_fd) {
   if (vsock.guest_cid < kFirstGuestCid || vsock.vhost_fd < 0)
     return fail(Code::kInvalidArgument, "the kernel's vsock needs a guest CID from 3 on, not {}",
                 vsock.guest_cid);
   return RenderedDevice{.chardev_id = {},
                         .chardev_socket = {},
+                        .blockdev = {},
+                        .netdev = {},
                         .device = {{"driver", "vhost-vsock-pci"},
                                    {"id", id},
                                    {"guest-cid", vsock.guest_cid},
-                                   {"vhostfd", vhost_fd_name}}};
+                                   {"vhostfd", name_fd(vsock.vhost_fd)}}};
 }
 
-Result<RenderedDevice> render(const VhostUserFs& fs, const std::string& id, const std::string&) {
+Result<RenderedDevice> render(const VhostUserFs& fs, const std::string& id, const NameFd&) {
   KATA_CHECK(check_socket(fs.socket));
   if (fs.tag.empty() || fs.tag.size() > kMaxFsTagBytes)
     return fail(Code::kInvalidArgument, "the virtiofs tag '{}' must have 1 to {} characters",
@@ -53,24 +59,92 @@ Result<RenderedDevice> render(const VhostUserFs& fs, const std::string& id, cons
   return RenderedDevice{
       .chardev_id = chardev,
       .chardev_socket = fs.socket.native(),
+      .blockdev = {},
+      .netdev = {},
       .device = {
           {"driver", "vhost-user-fs-pci"}, {"id", id}, {"chardev", chardev}, {"tag", fs.tag}}};
+}
+
+bool is_serial_character(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
+}
+
+Result<RenderedDevice> render(const Block& block, const std::string& id, const NameFd&) {
+  if (block.serial.empty() || block.serial.size() > kMaxSerialBytes ||
+      !std::ranges::all_of(block.serial, is_serial_character))
+    return fail(Code::kInvalidArgument,
+                "the disk's serial '{}' must have 1 to {} letters, digits or dashes", block.serial,
+                kMaxSerialBytes);
+  std::error_code error;
+  const auto status = std::filesystem::status(block.file, error);
+  if (error) return fail_errno(fmt::format("disk {}", block.file.native()), error.value());
+  const bool is_device = std::filesystem::is_block_file(status);
+  if (!is_device && !std::filesystem::is_regular_file(status))
+    return fail(Code::kInvalidArgument, "disk {} is neither a file nor a block device",
+                block.file.native());
+  const std::string node = id + "-disk";
+  nlohmann::json file = {{"driver", is_device ? "host_device" : "file"},
+                         {"filename", block.file.native()}};
+  // What the guest discards is given back to the host's file system.
+  nlohmann::json blockdev = {{"driver", "raw"},
+                             {"node-name", node},
+                             {"read-only", block.read_only},
+                             {"discard", "unmap"},
+                             {"file", std::move(file)}};
+  // The guest hears of every error: QEMU's own choice for a full file system of the host is to stop
+  // the VM, and nobody here would let it go on.
+  return RenderedDevice{.chardev_id = {},
+                        .chardev_socket = {},
+                        .blockdev = std::move(blockdev),
+                        .netdev = {},
+                        .device = {{"driver", "virtio-blk-pci"},
+                                   {"id", id},
+                                   {"drive", node},
+                                   {"serial", block.serial},
+                                   {"werror", "report"},
+                                   {"rerror", "report"}}};
+}
+
+Result<RenderedDevice> render(const NetworkCard& card, const std::string& id,
+                              const NameFd& name_fd) {
+  const std::string netdev_id = id + "-tap";
+  nlohmann::json netdev = {{"type", "tap"}, {"id", netdev_id}, {"fd", name_fd(card.tap_fd)}};
+  if (card.vhost_fd >= 0) {
+    netdev["vhost"] = true;
+    netdev["vhostfd"] = name_fd(card.vhost_fd);
+  }
+  // Nobody boots from the network: no ROM for it.
+  return RenderedDevice{.chardev_id = {},
+                        .chardev_socket = {},
+                        .blockdev = {},
+                        .netdev = std::move(netdev),
+                        .device = {{"driver", "virtio-net-pci"},
+                                   {"id", id},
+                                   {"netdev", netdev_id},
+                                   {"mac", card.mac},
+                                   {"romfile", ""}}};
 }
 
 }  // namespace
 
 Result<RenderedDevice> render_device(const Device& device, const std::string& id,
-                                     const std::string& vhost_fd_name) {
-  return std::visit([&](const auto& value) { return render(value, id, vhost_fd_name); }, device);
+                                     const NameFd& name_fd) {
+  return std::visit([&](const auto& value) { return render(value, id, name_fd); }, device);
 }
 
-std::string device_id(size_t place) { return fmt::format("dev{}", place); }
+std::string device_id(size_t index) { return fmt::format("dev{}", index); }
 
-std::string function_id(size_t place, size_t function) {
-  return fmt::format("dev{}-{}", place, function);
+std::string root_port_id(uint32_t port) { return fmt::format("rp{}", port); }
+
+std::string function_id(uint32_t port, size_t function) {
+  return fmt::format("dev{}-{}", port, function);
 }
 
-std::string root_port_id(size_t place) { return fmt::format("rp{}", place); }
+void place_in_slot(nlohmann::json& device, uint32_t port, size_t function, size_t count) {
+  device["bus"] = root_port_id(port);
+  device["addr"] = fmt::format("0.{}", function);
+  if (function == 0 && count > 1) device["multifunction"] = true;
+}
 
 std::string escape_option(std::string_view value) {
   std::string escaped;

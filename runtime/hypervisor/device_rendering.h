@@ -2,6 +2,7 @@
 // later: one way to attach a device.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,21 +17,30 @@ struct RenderedDevice {
   /// A character device that must exist first; empty path: none.
   std::string chardev_id;
   std::string chardev_socket;
+  /// A block node that must exist first: the arguments of blockdev-add; null: none.
+  nlohmann::json blockdev;
+  /// A network back end that must exist first: the arguments of netdev_add; null: none.
+  nlohmann::json netdev;
   /// Arguments of device_add.
   nlohmann::json device;
 };
 
-/// `id` names the device in the VM. `vhost_fd_name` is how QEMU knows the descriptor of a
-/// KernelVsock (its number, or the name given with getfd). InvalidArgument: a value QEMU cannot
-/// take.
-Result<RenderedDevice> render_device(const Device& device, const std::string& id,
-                                     const std::string& vhost_fd_name);
+/// How QEMU will know a descriptor: its number there, or the name that it is given with getfd.
+using NameFd = std::function<std::string(int fd)>;
 
-/// Names in the VM: of what is in the i-th place (its function 0), of a further function there, and
-/// of the root port that is that place.
-std::string device_id(size_t place);
-std::string function_id(size_t place, size_t function);
-std::string root_port_id(size_t place);
+/// `id` names the device in the VM. `name_fd` is called for each descriptor that the device is made
+/// of. InvalidArgument: a value QEMU cannot take.
+Result<RenderedDevice> render_device(const Device& device, const std::string& id,
+                                     const NameFd& name_fd);
+
+/// Names in the VM: of the i-th device of a VM without root ports, of a root port, and of one of
+/// the functions in it.
+std::string device_id(size_t index);
+std::string root_port_id(uint32_t port);
+std::string function_id(uint32_t port, size_t function);
+
+/// Completes the arguments of a device that is one of `count` functions in a root port's slot.
+void place_in_slot(nlohmann::json& device, uint32_t port, size_t function, size_t count);
 
 /// A value inside a comma-separated option of QEMU: commas are doubled.
 std::string escape_option(std::string_view value);

@@ -8,14 +8,14 @@
 #include <catch2/catch.hpp>
 #include <sys/stat.h>
 
+#include "tests/fakes/temporary_directory.h"
+
 namespace kata::hypervisor {
 namespace {
 
 class Workshop {
  public:
   Workshop() {
-    char name[] = "/tmp/kata-direct-XXXXXX";
-    directory_ = ::mkdtemp(name);
     std::ofstream(directory_ / "kernel") << "kernel";
     std::ofstream(directory_ / "initrd") << "initrd";
     config_.name = "test";
@@ -23,7 +23,6 @@ class Workshop {
     config_.initrd = directory_ / "initrd";
     config_.qemu_path = directory_ / "qemu";
   }
-  ~Workshop() { std::filesystem::remove_all(directory_); }
 
   /// A QEMU whose body is a shell script; the monitor is descriptor 3.
   void write_qemu(const std::string& script) {
@@ -55,7 +54,8 @@ class Workshop {
 
  private:
   asio::io_context io_;
-  std::filesystem::path directory_;
+  fakes::TemporaryDirectory temporary_;
+  std::filesystem::path directory_ = temporary_.path();
   VmConfig config_;
 };
 
@@ -130,6 +130,14 @@ TEST_CASE("a QEMU without memory is an exhausted resource") {
   CHECK(vm.error().code() == Code::kResourceExhausted);
 }
 
+TEST_CASE("a QEMU that somebody kills while it starts") {
+  Workshop shop;
+  shop.write_qemu("kill -KILL $$\n");
+  const auto vm = shop.launch();
+  REQUIRE_FALSE(vm.has_value());
+  CHECK(vm.error().code() == Code::kAborted);
+}
+
 TEST_CASE("a QEMU that speaks no QMP is refused and killed") {
   Workshop shop;
   shop.write_qemu("echo 'what is this' >&3; exec sleep 1000\n");
@@ -148,9 +156,10 @@ TEST_CASE("a VM runs until it is stopped, and can be waited for before and after
   CHECK(identity.pid_start_time > 0);
   REQUIRE(shop.await((*vm)->stop()).has_value());
   CHECK(::kill(identity.pid, 0) != 0);
-  const auto reason = shop.await((*vm)->wait_exit());
-  REQUIRE(reason.has_value());
-  CHECK(*reason == "killed by signal 9 (Killed)");
+  const auto end = shop.await((*vm)->wait_exit());
+  REQUIRE(end.has_value());
+  CHECK(end->reason == "killed by signal 9 (Killed)");
+  CHECK(end->killed);
   CHECK(shop.await((*vm)->stop()).has_value());
 }
 
@@ -161,9 +170,10 @@ TEST_CASE("a VM that ends by itself says why") {
                   ">&3\nexit 0\n");
   const auto vm = shop.launch();
   REQUIRE(vm.has_value());
-  const auto reason = shop.await((*vm)->wait_exit());
-  REQUIRE(reason.has_value());
-  CHECK(*reason == "exited with status 0 after the guest reset itself (a kernel panic does)");
+  const auto end = shop.await((*vm)->wait_exit());
+  REQUIRE(end.has_value());
+  CHECK_FALSE(end->killed);
+  CHECK(end->reason == "exited with status 0 after the guest reset itself (a kernel panic does)");
 }
 
 }  // namespace

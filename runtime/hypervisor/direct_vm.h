@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "common/sys/promise.h"
 #include "common/sys/subprocess.h"
@@ -23,6 +24,22 @@ struct RunningQemu {
   void handle_event(const std::string& name, const nlohmann::json& data);
   /// Why QEMU has ended, from its exit status, its last event and its last output.
   std::string describe_end(const sys::ExitStatus& status) const;
+  /// What it has written last, on one line.
+  std::string last_output() const;
+
+  /// Waits for what the monitor says by an event. Unavailable: QEMU has ended first.
+  /// DeadlineExceeded.
+  template <typename T>
+  Async<void> await_event(asio::awaitable<T> event, std::chrono::seconds limit) {
+    using namespace asio::experimental::awaitable_operators;
+    asio::steady_timer deadline(executor, limit);
+    const auto first = co_await (std::move(event) || qmp->wait_closed() ||
+                                 deadline.async_wait(asio::use_awaitable));
+    if (first.index() == 1) co_return fail(Code::kUnavailable, "QEMU has ended: {}", last_output());
+    if (first.index() == 2)
+      co_return fail(Code::kDeadlineExceeded, "not within {} s", limit.count());
+    co_return Status{};
+  }
 
   asio::any_io_executor executor;
   std::unique_ptr<sys::Subprocess> process;
@@ -31,6 +48,13 @@ struct RunningQemu {
   std::string shutdown_reason;
   /// "completed", "failed"…: of the one save or restore in a VM's life.
   sys::Promise<std::string> migration_end;
+  /// What attach() has put into a root port.
+  struct Slot {
+    std::vector<std::string> devices;  // ids; the first is function 0
+    std::vector<std::string> nodes;    // the block nodes below them
+    std::vector<std::string> netdevs;  // the network back ends
+  };
+  std::map<uint32_t, Slot> slots;
   /// Devices that somebody waits to see gone, by id.
   std::map<std::string, sys::Event> detaching;
 };
@@ -41,7 +65,7 @@ class DirectVm final : public Vm {
   ~DirectVm() override;
 
   const VmIdentity& identity() const override { return identity_; }
-  Async<std::string> wait_exit() override;
+  Async<VmEnd> wait_exit() override;
   Async<void> stop() override;
   Async<void> attach(std::vector<Device> devices, uint32_t port) override;
   Async<void> detach(uint32_t port) override;

@@ -17,6 +17,9 @@
 
 namespace kata::hypervisor {
 
+/// Functions of a slot: PCI 3.0, section 3.2.2.3.4.
+inline constexpr size_t kDevicesPerPort = 8;
+
 enum class Accelerator { kKvm, kTcg };
 
 struct VmConfig {
@@ -32,8 +35,8 @@ struct VmConfig {
   uint64_t memory_mib = 256;
   /// QEMU's seccomp sandbox.
   bool seccomp_sandbox = true;
-  /// pcie-root-ports. With any, the i-th of `devices` is in port i, and the rest are free for
-  /// Vm::attach().
+  /// pcie-root-ports. With any, `devices` are the functions of one slot in port 0, and the other
+  /// ports are free for Vm::attach(). Each costs a guest that boots some milliseconds.
   uint32_t hotplug_ports = 0;
   /// A memfd of `memory_mib` that becomes the guest's RAM, borrowed until launch() has answered;
   /// -1: QEMU makes one. A VM that is to be saved, or that continues a saved one, needs it.
@@ -60,6 +63,14 @@ struct VmIdentity {
   std::string libvirt_uuid;
 };
 
+/// How QEMU has ended.
+struct VmEnd {
+  /// "exited with status 1: <last lines of QEMU's stderr>", "killed by signal 9".
+  std::string reason;
+  /// By SIGKILL: the runtime itself, an administrator or the OOM killer, but nothing in the VM.
+  bool killed = false;
+};
+
 /// A launched VM. Used on one executor. Destroying a Vm that still runs kills it (SIGKILL or
 /// virDomainDestroy) without waiting for the guest.
 class Vm {
@@ -68,21 +79,25 @@ class Vm {
 
   virtual const VmIdentity& identity() const = 0;
 
-  /// Completes when QEMU has ended, with what is known of why ("exited with status 1: <last lines
-  /// of QEMU's stderr>", "killed by signal 9"). Any number of waiters; also after the end.
-  virtual Async<std::string> wait_exit() = 0;
+  /// Completes when QEMU has ended, with what is known of why. Any number of waiters; also after
+  /// the end.
+  virtual Async<VmEnd> wait_exit() = 0;
 
   /// Ends the VM at once; completes when QEMU is gone. A VM that has ended is no error.
   virtual Async<void> stop() = 0;
 
   // Hotplug, and VMs that are saved and continued. Unimplemented: this launcher's VMs cannot.
 
-  /// Puts devices, at most 8, into a free root port, as the functions of one slot: the guest hears
-  /// of all of them at once. Completes when QEMU has them; the guest finds them by itself.
+  /// Puts devices, at most kDevicesPerPort, into a free root port, as the functions of one slot:
+  /// the guest hears of all of them at once. Completes when QEMU has them; the guest finds them by
+  /// itself. After an error the port is empty again if it was one device, and counts as
+  /// taken if they were several.
   virtual Async<void> attach(std::vector<Device> devices, uint32_t port);
-  /// Empties a root port that holds one device. Completes when the guest has let go of it.
-  /// DeadlineExceeded: the guest keeps it.
+  /// Empties a root port. Completes when the guest has let go of all that is in it, and QEMU of
+  /// their files. DeadlineExceeded: the guest keeps it. Unavailable: QEMU has ended.
   virtual Async<void> detach(uint32_t port);
+
+  // After an error of these the VM is good for nothing but stop().
 
   /// Stops the guest and writes the state of everything but its RAM to `device_state_fd`, a file,
   /// borrowed until this has answered. The guest stands still from then on: its RAM in
@@ -101,6 +116,7 @@ class Launcher {
   /// Completes when QEMU runs and its monitor has answered (the guest may still be booting).
   /// NotFound: the QEMU binary, kernel or initrd is missing (the message names path and remedy).
   /// ResourceExhausted: memory. Unavailable: QEMU ended at once; the message holds its stderr.
+  /// Aborted: by SIGKILL (VmEnd::killed).
   virtual Async<std::unique_ptr<Vm>> launch(const VmConfig& config) = 0;
 };
 

@@ -52,8 +52,10 @@ Result<size_t> send_with_fd(int socket, const Request& request) {
 }  // namespace
 
 struct QmpClient::State {
-  State(const asio::any_io_executor& executor, UniqueFd fd, EventHandler handler)
+  State(const asio::any_io_executor& executor, UniqueFd fd, EventHandler handler,
+        std::chrono::milliseconds answer_limit)
       : executor(executor),
+        answer_limit(answer_limit),
         socket(executor, asio::local::stream_protocol(), fd.release()),
         on_event(std::move(handler)),
         greeting(executor),
@@ -85,6 +87,7 @@ struct QmpClient::State {
   }
 
   asio::any_io_executor executor;
+  const std::chrono::milliseconds answer_limit;
   asio::local::stream_protocol::socket socket;
   EventHandler on_event;
   QmpParser parser;
@@ -98,8 +101,10 @@ struct QmpClient::State {
   sys::Event ended;
 };
 
-QmpClient::QmpClient(asio::any_io_executor executor, UniqueFd socket, EventHandler on_event)
-    : state_(std::make_shared<State>(executor, std::move(socket), std::move(on_event))) {
+QmpClient::QmpClient(asio::any_io_executor executor, UniqueFd socket, EventHandler on_event,
+                     std::chrono::milliseconds answer_limit)
+    : state_(
+          std::make_shared<State>(executor, std::move(socket), std::move(on_event), answer_limit)) {
   asio::co_spawn(executor, read_loop(state_), asio::detached);
 }
 
@@ -137,19 +142,23 @@ asio::awaitable<void> QmpClient::write_loop(std::shared_ptr<State> state) {
     const Request request = std::move(state->to_write.front());
     state->to_write.pop_front();
     size_t sent = 0;
-    while (request.fd && sent == 0 && !error) {
+    while (request.fd && sent == 0) {
       co_await state->socket.async_wait(asio::socket_base::wait_write,
                                         asio::redirect_error(asio::use_awaitable, error));
       // Closed meanwhile: the descriptor number may be somebody else's.
       if (error || state->closed) co_return;
       const auto now = send_with_fd(state->socket.native_handle(), request);
-      // The reading side sees the end of the connection too, and reports it.
-      if (!now) co_return;
+      // The connection may be whole, but who sent the descriptor would wait for ever.
+      if (!now) {
+        state->close(now.error());
+        co_return;
+      }
       sent = *now;
     }
     const auto rest = asio::buffer(request.bytes) + sent;
     co_await asio::async_write(state->socket, rest,
                                asio::redirect_error(asio::use_awaitable, error));
+    // The reading side sees the end of the connection too, and reports it.
     if (error) co_return;
   }
   state->writing = false;
@@ -176,9 +185,15 @@ Async<json> QmpClient::execute(std::shared_ptr<State> state, std::string command
     state->writing = true;
     asio::co_spawn(state->executor, write_loop(state), asio::detached);
   }
-  Result<json> result = co_await reply.wait();
-  if (!result) co_return std::unexpected(result.error().with_stage("QMP " + command));
-  co_return result;
+  // A back end that hangs (virtiofsd, a disk) hangs QEMU's main loop, and its monitor.
+  std::optional<Result<json>> result = co_await reply.wait_for(state->answer_limit);
+  if (!result) {
+    state->pending.erase(id);
+    co_return fail(Code::kDeadlineExceeded, "QMP {}: QEMU did not answer within {} ms", command,
+                   state->answer_limit.count());
+  }
+  if (!*result) co_return std::unexpected(result->error().with_stage("QMP " + command));
+  co_return *std::move(result);
 }
 
 asio::awaitable<void> QmpClient::wait_closed() { return state_->ended.wait(); }

@@ -1,6 +1,7 @@
 // Client of the QEMU Machine Protocol over a connected socket.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -18,8 +19,12 @@ class QmpClient {
  public:
   using EventHandler = std::function<void(const std::string& name, const nlohmann::json& data)>;
 
+  /// For one command: what takes time in QEMU goes on behind the answer and ends with an event.
+  static constexpr std::chrono::seconds kAnswerLimit{30};
+
   /// `socket` is a connected stream socket. `on_event` is called on the executor.
-  QmpClient(asio::any_io_executor executor, UniqueFd socket, EventHandler on_event);
+  QmpClient(asio::any_io_executor executor, UniqueFd socket, EventHandler on_event,
+            std::chrono::milliseconds answer_limit = kAnswerLimit);
   ~QmpClient();
   QmpClient(const QmpClient&) = delete;
   QmpClient& operator=(const QmpClient&) = delete;
@@ -29,7 +34,7 @@ class QmpClient {
   Async<void> handshake();
 
   /// Runs one command and gives its return value. The error has QEMU's description. Unavailable:
-  /// the connection is gone.
+  /// the connection is gone. DeadlineExceeded: no answer, a late one is ignored.
   Async<nlohmann::json> execute(std::string command,
                                 nlohmann::json arguments = nlohmann::json::object());
 

@@ -101,12 +101,13 @@ TEST_CASE("deep nesting is cut, not followed") {
 /// A client and a script that plays QEMU, on one io_context.
 class Conversation {
  public:
-  Conversation() {
+  explicit Conversation(std::chrono::milliseconds answer_limit = QmpClient::kAnswerLimit) {
     std::array<int, 2> pair;
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) == 0);
     qemu_.emplace(io_, asio::local::stream_protocol(), pair[1]);
-    client_.emplace(io_.get_executor(), UniqueFd(pair[0]),
-                    [this](const std::string& name, const json&) { events_.push_back(name); });
+    client_.emplace(
+        io_.get_executor(), UniqueFd(pair[0]),
+        [this](const std::string& name, const json&) { events_.push_back(name); }, answer_limit);
   }
 
   asio::awaitable<void> say(std::string text) {
@@ -282,6 +283,38 @@ TEST_CASE("a QEMU that hangs up fails the calls under way") {
     talk.run();
     CHECK(done);
   }
+}
+
+/// Answers the first request when the second comes.
+asio::awaitable<void> answer_late(Conversation& talk) {
+  co_await greet(talk);
+  const json first = co_await talk.hear();
+  const json second = co_await talk.hear();
+  const json answer1 = {{"return", "late"}, {"id", first["id"]}};
+  const json answer2 = {{"return", "in time"}, {"id", second["id"]}};
+  co_await talk.say(answer1.dump() + "\n" + answer2.dump() + "\n");
+}
+
+asio::awaitable<void> lose_patience(Conversation& talk, bool& done) {
+  const auto greeted = co_await talk.client().handshake();
+  REQUIRE(greeted);
+  const auto first = co_await talk.client().execute("device_add");
+  REQUIRE_FALSE(first);
+  CHECK(first.error().code() == Code::kDeadlineExceeded);
+  const auto second = co_await talk.client().execute("query-status");
+  REQUIRE(second);
+  CHECK(*second == "in time");
+  talk.close_client();
+  done = true;
+}
+
+TEST_CASE("a QEMU that hangs is not waited for, and its late answer is nobody's") {
+  Conversation talk(std::chrono::milliseconds(200));
+  bool done = false;
+  talk.spawn(answer_late(talk));
+  talk.spawn(lose_patience(talk, done));
+  talk.run();
+  CHECK(done);
 }
 
 TEST_CASE("a QEMU that sends garbage is dropped") {

@@ -7,9 +7,12 @@
 #include <string>
 #include <utility>
 
+#include "common/oci/spec.h"
 #include "common/sys/event.h"
 #include "common/sys/promise.h"
 #include "runtime/agent_client/agent.h"
+#include "runtime/sandbox/disks.h"
+#include "runtime/sandbox/guest_filter.h"
 #include "runtime/sandbox/sandbox.h"
 #include "runtime/storage/container_storage.h"
 
@@ -48,6 +51,8 @@ struct Process {
   bool output_settled = false;
   /// Set once, when the process has ended or its VM has.
   sys::Promise<ProcessExit> exited;
+  /// A start() has not answered yet.
+  bool start_under_way = false;
   /// Set when start() has its answer: an exit is reported after it.
   sys::Promise<bool> start_finished;
 };
@@ -62,7 +67,14 @@ struct Container {
   const std::filesystem::path bundle;
   const std::shared_ptr<Process> init;
   std::map<std::string, std::shared_ptr<Process>> execs;
+  /// Of config.json as it was at the create: later changes do not count.
+  oci::Hooks hooks;
+  std::map<std::string, std::string> annotations;
   std::unique_ptr<storage::ContainerStorage> storage;
+  /// Of what clients say of it, from its specification on.
+  GuestFilter filter;
+  /// Of its root, where that is not shared.
+  AttachedDisks disks;
   /// The agent knows the container: it must be deleted there.
   bool in_guest = false;
   bool paused = false;

@@ -1,9 +1,11 @@
 #include "runtime/sandbox/kata_sandbox.h"
 
-#include "common/agent_protocol.h"
+#include <fmt/ranges.h>
+
 #include "common/base/id.h"
 #include "common/log/log.h"
 #include "runtime/sandbox/guest_spec.h"
+#include "runtime/sandbox/pod_rules.h"
 #include "runtime/sandbox/timeline.h"
 
 namespace kata::sandbox {
@@ -17,6 +19,8 @@ KataSandbox::KataSandbox(asio::any_io_executor executor, SandboxOptions options,
       parts_(std::move(parts)),
       on_exit_(std::move(on_exit)),
       on_oom_(std::move(on_oom)),
+      hooks_(executor_, options_.host),
+      last_hooks_(executor_, options_.host),
       vm_exit_(executor_) {}
 
 Result<KataSandbox::ContainerPtr> KataSandbox::find(const std::string& id) const {
@@ -42,6 +46,7 @@ Async<uint32_t> KataSandbox::create(CreateContainer request) {
     if (!discarded)
       log::error("clean up after a failed create",
                  {{"container", container->id}, {"error", discarded.error().message()}});
+    co_await run_poststop_hooks(container);
     containers_.erase(container->id);
     co_return std::unexpected(built.error());
   }
@@ -55,36 +60,46 @@ Async<uint32_t> KataSandbox::create(CreateContainer request) {
 Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> rootfs) {
   // Before the boot, so that a broken bundle costs no VM.
   KATA_CO_TRY(const BundleSpec bundle, read_bundle(container->bundle));
-  KATA_CO_CHECK(co_await ensure_booted(bundle.spec.hostname));
+  KATA_CO_CHECK(check_pod(bundle.spec));
+  container->hooks = bundle.spec.hooks;
+  container->annotations = bundle.spec.annotations;
+  RootfsPlan plan = plan_rootfs(std::move(rootfs));
+  KATA_CO_CHECK(co_await ensure_booted(bundle.spec.hostname, plan.disks.has_value()));
   KATA_CO_CHECK(check_not_stopping());
   KATA_CO_TRY(auto vm, running_vm());
   KATA_CO_TRY(container->storage, parts_.open_storage(vm->share_root(), container->id));
-  std::vector<sys::MountEntry> mounts;
-  for (RootfsMount& mount : rootfs) {
-    sys::MountEntry& entry = mounts.emplace_back();
-    entry.type = std::move(mount.type);
-    entry.source = std::move(mount.source);
-    entry.options = std::move(mount.options);
-  }
   // A relative root.path is relative to the bundle; an absolute one replaces it.
   const std::filesystem::path bundle_rootfs = container->bundle / bundle.spec.root.path;
-  KATA_CO_TRY(const std::string place,
-              container->storage->mount_rootfs(std::move(mounts), bundle_rootfs));
-  KATA_CO_TRY(const std::string spec_json, make_guest_spec(bundle, *container->storage));
-  const std::string guest_rootfs = fmt::format("{}/{}", kShareMountPoint, place);
-  co_return co_await build_in_guest(container, spec_json, guest_rootfs);
+  KATA_CO_TRY(agent_client::ContainerRoot root,
+              co_await provide_root(container, std::move(plan), bundle_rootfs));
+  KATA_CO_CHECK(co_await run_create_hooks(container));
+  KATA_CO_CHECK(running_vm());
+  KATA_CO_TRY(agent_client::ContainerSpec spec,
+              make_guest_spec(bundle, pod_init(), *container->storage));
+  container->filter = GuestFilter(options_.config.hypervisor, bundle.spec);
+  if (const auto& keys = container->filter.taken_away(); !keys.empty())
+    log::warning("parts of the specification are the host's, and not applied in the guest",
+                 {{"container", container->id}, {"keys", fmt::format("{}", fmt::join(keys, " "))}});
+  spec.oci_json = container->filter.of_spec(std::move(spec.oci_json));
+  co_return co_await build_in_guest(container, std::move(spec), std::move(root));
 }
 
-Async<void> KataSandbox::build_in_guest(ContainerPtr container, std::string spec_json,
-                                        std::string guest_rootfs) {
+/// containerd names a pod by its first container.
+PodInit KataSandbox::pod_init() const {
+  const auto first = find(options_.id);
+  const bool is_there = first && !(*first)->init->exited.is_set();
+  return {.host_pid = vm_pid_, .guest_pid = is_there ? (*first)->init->guest_pid : 0};
+}
+
+Async<void> KataSandbox::build_in_guest(ContainerPtr container, agent_client::ContainerSpec spec,
+                                        agent_client::ContainerRoot root) {
   auto vm = vm_;
   agent_client::StdioWanted wanted;
   wanted.in = container->init->io->wants_stdin();
   wanted.out = container->init->io->wants_stdout();
   wanted.err = container->init->io->wants_stderr();
-  KATA_CO_TRY(
-      const agent_client::CreatedProcess created,
-      co_await vm->agent().create_container(container->id, spec_json, guest_rootfs, wanted));
+  KATA_CO_TRY(const agent_client::CreatedProcess created,
+              co_await vm->agent().create_container(container->id, spec, root, wanted));
   container->in_guest = true;
   container->init->guest_pid = created.guest_pid;
   co_return co_await connect_stdio(container->init, created.ports);
@@ -107,6 +122,7 @@ Async<void> KataSandbox::discard(ContainerPtr container) {
     }
   }
   container->in_guest = false;
+  co_await release_disks(container);
   container->init->io->cancel();
   for (auto& [exec_id, exec] : container->execs) exec->io->cancel();
   if (container->storage) note(container->storage->remove());

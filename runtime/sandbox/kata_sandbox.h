@@ -10,6 +10,8 @@
 #include <string_view>
 
 #include "runtime/sandbox/container.h"
+#include "runtime/sandbox/guest_spec.h"
+#include "runtime/sandbox/hooks.h"
 #include "runtime/sandbox/parts.h"
 #include "runtime/sandbox/pod_vm.h"
 #include "runtime/sandbox/sandbox.h"
@@ -18,6 +20,13 @@ namespace kata::sandbox {
 
 /// What clients are told of a process, or a VM, that was killed with its VM.
 inline constexpr uint32_t kVmGoneStatus = 128 + SIGKILL;
+
+/// What a container's root is made of.
+struct RootfsPlan {
+  std::vector<sys::MountEntry> mounts;
+  /// The same as disks of the VM, where it can be.
+  std::optional<storage::BlockRootfs> disks;
+};
 
 /// Kept alive by the coroutines it has spawned; make it with std::make_shared.
 class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSandbox> {
@@ -53,16 +62,31 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
 
   Result<ContainerPtr> find(const std::string& id) const;
   Async<void> build(ContainerPtr container, std::vector<RootfsMount> rootfs);
-  Async<void> build_in_guest(ContainerPtr container, std::string spec_json,
-                             std::string guest_rootfs);
+  PodInit pod_init() const;
+  Async<void> build_in_guest(ContainerPtr container, agent_client::ContainerSpec spec,
+                             agent_client::ContainerRoot root);
   Async<void> discard(ContainerPtr container);
+
+  // kata_sandbox_hooks.cc
+  HookCall hook_call(const Container& container, std::string kind, std::string_view status) const;
+  Async<void> run_create_hooks(ContainerPtr container);
+  asio::awaitable<void> run_poststart_hooks(ProcessPtr init);
+  asio::awaitable<void> run_poststop_hooks(ContainerPtr container);
+
+  // kata_sandbox_root.cc
+  RootfsPlan plan_rootfs(std::vector<RootfsMount> rootfs) const;
+  Async<agent_client::ContainerRoot> provide_root(ContainerPtr container, RootfsPlan plan,
+                                                  std::filesystem::path bundle_rootfs);
+  Async<agent_client::ContainerRoot> provide_disks(ContainerPtr container,
+                                                   storage::BlockRootfs block);
+  asio::awaitable<void> release_disks(ContainerPtr container);
 
   // kata_sandbox_vm.cc
   /// Unavailable: it has ended, or there is none.
   Result<std::shared_ptr<PodVm>> running_vm() const;
   Status check_not_stopping() const;
-  Async<void> ensure_booted(std::string hostname);
-  Async<void> boot_vm(std::string hostname);
+  Async<void> ensure_booted(std::string hostname, bool with_disks);
+  Async<void> boot_vm(std::string hostname, bool with_disks);
   asio::awaitable<void> abort_boot();
   asio::awaitable<void> watch_vm(std::shared_ptr<PodVm> vm);
   asio::awaitable<void> end_inits(std::chrono::seconds limit);
@@ -97,6 +121,8 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   Parts parts_;
   ExitHandler on_exit_;
   OomHandler on_oom_;
+  HookRunner hooks_;
+  HookRunner last_hooks_;  // poststop: nothing but the shim's end stops them
   std::map<std::string, ContainerPtr> containers_;
   std::shared_ptr<PodVm> booting_vm_;
   std::shared_ptr<PodVm> vm_;

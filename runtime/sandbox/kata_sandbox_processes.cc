@@ -101,12 +101,15 @@ Async<uint32_t> KataSandbox::start(std::string id, std::string exec_id) {
                    phase_name(process->phase));
   KATA_CO_CHECK(running_vm());
   process->phase = Phase::kStarting;
+  process->start_under_way = true;
   Status started;
   if (process->is_init())
     started = co_await start_init(process);
   else
     started = co_await start_exec(process);
   process->phase = started && !process->exited.is_set() ? Phase::kRunning : Phase::kStopped;
+  if (started && process->is_init()) co_await run_poststart_hooks(process);
+  process->start_under_way = false;
   process->start_finished.set(started.has_value());
   if (!started) co_return std::unexpected(started.error());
   mark_stage("started");
@@ -116,6 +119,8 @@ Async<uint32_t> KataSandbox::start(std::string id, std::string exec_id) {
 /// After a failure the init is gone or about to go: watch_exit() sees it.
 Async<void> KataSandbox::start_init(ProcessPtr process) {
   auto vm = vm_;
+  // Docker and `ctr run --cni` make the pod's network between create and start.
+  KATA_CO_CHECK(co_await vm->update_network());
   KATA_CO_CHECK(co_await vm->agent().start_process(process->container_id, ""));
   asio::co_spawn(executor_, watch_oom(process), asio::detached);
   co_return Status{};
@@ -145,9 +150,11 @@ Async<void> KataSandbox::build_exec(ProcessPtr process) {
   wanted.in = process->io->wants_stdin();
   wanted.out = process->io->wants_stdout();
   wanted.err = process->io->wants_stderr();
-  KATA_CO_TRY(const agent_client::CreatedProcess created,
-              co_await vm->agent().create_exec(process->container_id, process->exec_id,
-                                               process->spec_json, wanted));
+  KATA_CO_TRY(const ContainerPtr container, find(process->container_id));
+  const std::string spec_json = container->filter.of_process(process->spec_json);
+  KATA_CO_TRY(
+      const agent_client::CreatedProcess created,
+      co_await vm->agent().create_exec(process->container_id, process->exec_id, spec_json, wanted));
   process->guest_pid = created.guest_pid;
   Status ready = co_await connect_stdio(process, created.ports);
   if (ready && process->terminal_size)
@@ -253,7 +260,7 @@ void KataSandbox::record_exit(const ProcessPtr& process, ProcessExit exit) {
 
 asio::awaitable<void> KataSandbox::report_exit(ProcessPtr process) {
   auto self = shared_from_this();
-  if (process->phase == Phase::kStarting) co_await process->start_finished.wait();
+  if (process->start_under_way) co_await process->start_finished.wait();
   on_exit_(process->container_id, process->exec_id, process->pid, process->exited.value());
 }
 
@@ -320,6 +327,7 @@ Async<RemovedProcess> KataSandbox::remove(std::string id, std::string exec_id) {
     removed = co_await discard(container);
   else
     removed = co_await discard_exec(process);
+  if (removed && process->is_init()) co_await run_poststop_hooks(container);
   if (!removed) {
     process->phase = Phase::kStopped;  // so that the client can try again
     co_return std::unexpected(removed.error());

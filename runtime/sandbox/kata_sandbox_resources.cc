@@ -72,6 +72,7 @@ Async<void> KataSandbox::update(std::string id, std::string resources_json) {
   if (container->init->exited.is_set())
     co_return fail(Code::kFailedPrecondition, "cannot update a stopped container");
   KATA_CO_TRY(auto vm, running_vm());
+  resources_json = container->filter.of_resources(std::move(resources_json));
   co_return co_await vm->agent().update_container(id, resources_json);
 }
 

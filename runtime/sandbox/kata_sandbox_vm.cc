@@ -1,5 +1,6 @@
 // The part of KataSandbox that is about the pod's VM: its boot, its end and how it is.
 #include <csignal>
+#include <utility>
 
 #include <sys/utsname.h>
 
@@ -45,12 +46,13 @@ Status KataSandbox::check_not_stopping() const {
 Async<uint32_t> KataSandbox::boot(std::string hostname) {
   auto self = shared_from_this();
   KATA_CO_CHECK(check_not_stopping());
-  KATA_CO_CHECK(co_await ensure_booted(hostname));
+  KATA_CO_CHECK(co_await ensure_booted(hostname, /*with_disks=*/false));
   KATA_CO_CHECK(running_vm());
   co_return vm_pid_;
 }
 
-Async<void> KataSandbox::ensure_booted(std::string hostname) {
+/// `with_disks`: a VM that has to boot is made so that it can take them.
+Async<void> KataSandbox::ensure_booted(std::string hostname, bool with_disks) {
   if (boot_) {
     sys::Promise<Status> boot = *boot_;
     co_return co_await boot.wait();
@@ -58,9 +60,8 @@ Async<void> KataSandbox::ensure_booted(std::string hostname) {
   sys::Promise<Status> boot(executor_);
   boot_ = boot;
   const std::string guest_name = hostname.empty() ? host_name() : hostname;
-  Status booted = co_await boot_vm(guest_name);
-  auto vm = std::move(booting_vm_);
-  booting_vm_.reset();
+  Status booted = co_await boot_vm(guest_name, with_disks);
+  auto vm = std::exchange(booting_vm_, nullptr);
   if (booted) {
     vm_ = vm;
     vm_pid_ = vm->pid();
@@ -73,15 +74,15 @@ Async<void> KataSandbox::ensure_booted(std::string hostname) {
 }
 
 /// The VM is in booting_vm_.
-Async<void> KataSandbox::boot_vm(std::string hostname) {
+Async<void> KataSandbox::boot_vm(std::string hostname, bool with_disks) {
   const VmSource source = parts_.templates ? VmSource::kTemplate : VmSource::kBoot;
   booting_vm_ = std::make_shared<PodVm>(executor_, options_, parts_);
-  Status booted = co_await booting_vm_->boot(hostname, source);
+  Status booted = co_await booting_vm_->boot(hostname, source, with_disks);
   if (booted || !booting_vm_->continues_template() || stopping_) co_return booted;
   log::warning("the guest did not come up from its template and boots",
                {{"error", booted.error().message()}});
   booting_vm_ = std::make_shared<PodVm>(executor_, options_, parts_);
-  co_return co_await booting_vm_->boot(hostname, VmSource::kBoot);
+  co_return co_await booting_vm_->boot(hostname, VmSource::kBoot, with_disks);
 }
 
 asio::awaitable<void> KataSandbox::abort_boot() {
@@ -116,6 +117,7 @@ Async<ProcessExit> KataSandbox::wait_vm() {
 Async<void> KataSandbox::stop(std::chrono::seconds limit) {
   auto self = shared_from_this();
   stopping_ = true;
+  hooks_.kill_all();
   co_await abort_boot();
   co_await end_inits(limit);
   for (auto& [id, container] : containers_) {
@@ -130,6 +132,7 @@ Async<void> KataSandbox::stop(std::chrono::seconds limit) {
 Async<void> KataSandbox::shutdown() {
   auto self = shared_from_this();
   stopping_ = true;
+  hooks_.kill_all();
   co_await abort_boot();
   auto containers = std::move(containers_);
   containers_.clear();

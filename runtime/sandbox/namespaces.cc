@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 
 #include "common/base/unique_fd.h"
 
@@ -26,6 +27,15 @@ Status enter_network_namespace(const std::optional<std::string>& path) {
   if (setns(fd.get(), CLONE_NEWNET) != 0)
     return fail_errno(fmt::format("enter the network namespace {}", *path));
   return {};
+}
+
+Result<bool> is_network_namespace_of(int fd) {
+  if (fd < 0) return true;
+  struct stat theirs {};
+  struct stat ours {};
+  if (fstat(fd, &theirs) != 0 || stat("/proc/self/ns/net", &ours) != 0)
+    return fail_errno("compare network namespaces");
+  return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
 }
 
 }  // namespace kata::sandbox

@@ -1,5 +1,5 @@
-// The namespaces that the shim lives in. Both calls move the whole process only as long as it has
-// one thread: call them before any other is started. Errors: PermissionDenied without
+// The namespaces that the shim lives in. The first two calls move the whole process only as long as
+// it has one thread: call them before any other is started. Errors: PermissionDenied without
 // CAP_SYS_ADMIN.
 #pragma once
 
@@ -18,5 +18,9 @@ Status enter_private_mount_namespace();
 /// in the host's, an empty path makes a fresh one, a path joins that one.
 /// NotFound: no such path. InvalidArgument: it is no network namespace.
 Status enter_network_namespace(const std::optional<std::string>& path);
+
+/// Whether this process is in the network namespace that `fd` is a descriptor of; -1 is always its
+/// own. Any thread.
+Result<bool> is_network_namespace_of(int fd);
 
 }  // namespace kata::sandbox

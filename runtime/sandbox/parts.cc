@@ -6,9 +6,12 @@
 #include "runtime/hypervisor/direct.h"
 #include "runtime/hypervisor/libvirt_loader.h"
 #include "runtime/sandbox/kata_sandbox.h"
+#include "runtime/sandbox/namespaces.h"
 
 namespace kata::sandbox {
 namespace {
+
+using network::PodNetwork;
 
 Result<std::unique_ptr<vsock::Backend>> open_vsock(asio::any_io_executor executor,
                                                    config::VsockChoice choice,
@@ -39,7 +42,8 @@ std::optional<hypervisor::Accelerator> wanted_accelerator(config::AcceleratorCho
 
 }  // namespace
 
-Parts make_parts(asio::any_io_executor executor, const config::Config& config) {
+Parts make_parts(asio::any_io_executor executor, const SandboxOptions& options) {
+  const config::Config& config = options.config;
   Parts parts;
   parts.open_vsock = [executor, choice = config.hypervisor.vsock](auto& run_dir) {
     return open_vsock(executor, choice, run_dir);
@@ -65,6 +69,12 @@ Parts make_parts(asio::any_io_executor executor, const config::Config& config) {
   parts.connect_agent = [executor](UniqueFd socket) {
     return agent_client::connect(executor, std::move(socket));
   };
+  parts.open_network = [host = options.host.network]() -> Result<std::unique_ptr<PodNetwork>> {
+    // The host's own interfaces are nobody's pod's.
+    KATA_TRY(const bool is_hosts, is_network_namespace_of(host));
+    if (is_hosts) return nullptr;
+    return network::open_pod_network();
+  };
   if (config.factory.use_template)
     parts.templates = std::make_shared<factory::TemplateStore>(config.factory.template_path);
   return parts;
@@ -72,7 +82,7 @@ Parts make_parts(asio::any_io_executor executor, const config::Config& config) {
 
 std::shared_ptr<Sandbox> make_sandbox(asio::any_io_executor executor, SandboxOptions options,
                                       ExitHandler on_exit, OomHandler on_oom) {
-  Parts parts = make_parts(executor, options.config);
+  Parts parts = make_parts(executor, options);
   return std::make_shared<KataSandbox>(std::move(executor), std::move(options), std::move(parts),
                                        std::move(on_exit), std::move(on_oom));
 }

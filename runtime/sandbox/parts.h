@@ -5,9 +5,10 @@
 #include <memory>
 
 #include "runtime/agent_client/agent.h"
-#include "runtime/config/config.h"
 #include "runtime/factory/template_store.h"
 #include "runtime/hypervisor/hypervisor.h"
+#include "runtime/network/pod_network.h"
+#include "runtime/sandbox/sandbox.h"
 #include "runtime/storage/container_storage.h"
 #include "runtime/storage/share.h"
 #include "runtime/vsock/vsock.h"
@@ -25,11 +26,13 @@ struct Parts {
   std::function<Result<std::unique_ptr<hypervisor::Launcher>>()> open_launcher;
   std::function<Result<hypervisor::Accelerator>()> choose_accelerator;
   std::function<std::unique_ptr<agent_client::Agent>(UniqueFd socket)> connect_agent;
+  /// The pod's network; answers null, or is null itself, where it has no namespace of its own.
+  std::function<Result<std::unique_ptr<network::PodNetwork>>()> open_network;
   /// Null: every VM boots.
   std::shared_ptr<const factory::TemplateStore> templates;
 };
 
-/// The real ones, as the configuration says. `config` is copied.
-Parts make_parts(asio::any_io_executor executor, const config::Config& config);
+/// The real ones, as the options say, which are copied.
+Parts make_parts(asio::any_io_executor executor, const SandboxOptions& options);
 
 }  // namespace kata::sandbox

@@ -38,21 +38,24 @@ PodVm::PodVm(asio::any_io_executor executor, SandboxOptions options, Parts parts
       gone_(executor_),
       share_gone_(executor_) {}
 
-Async<void> PodVm::boot(std::string hostname, VmSource source) {
+Async<void> PodVm::boot(std::string hostname, VmSource source, bool with_disks) {
   auto self = shared_from_this();
-  auto booted = co_await run_boot_steps(hostname, source);
+  auto booted = co_await run_boot_steps(hostname, source, with_disks);
   if (booted) co_return Status{};
-  // Whatever an abort has made fail first.
-  if (Status aborted = check_not_aborted(); !aborted) booted = aborted;
   Error error = booted.error();
-  if (!aborted_) error = co_await with_console(std::move(error));
-  if (continues_template_ && !aborted_ && !share_gone_.is_set()) co_await condemn_template(error);
+  if (Status aborted = check_not_aborted(); !aborted) {
+    // Whatever the abort has made fail first.
+    error = aborted.error();
+  } else {
+    error = co_await with_console(std::move(error));
+    if (continues_template_) co_await condemn_template(co_await with_cause(error));
+  }
   auto stopped = co_await stop();
   if (!stopped) log::error("clean up after a failed boot", {{"error", stopped.error().message()}});
   co_return std::unexpected(std::move(error));
 }
 
-Async<void> PodVm::run_boot_steps(std::string hostname, VmSource source) {
+Async<void> PodVm::run_boot_steps(std::string hostname, VmSource source, bool with_disks) {
   KATA_CO_CHECK(describe_base());
   KATA_CO_CHECK(make_run_dir());
   std::optional<factory::SavedVm> saved;
@@ -62,14 +65,22 @@ Async<void> PodVm::run_boot_steps(std::string hostname, VmSource source) {
   KATA_CO_CHECK(start_share());
   mark_stage("share");
   KATA_CO_CHECK(listen_to_console());
+  KATA_CO_CHECK(open_network());
   KATA_CO_CHECK(save_state());
   if (saved) {
     KATA_CO_CHECK(co_await continue_template(*std::move(saved)));
   } else {
     VmConfig vm = describe_vm();
-    vm.devices = {vsock_->device(), share_->device()};
+    vm.devices = pod_devices();
+    // An empty namespace may get its interfaces later: `ctr run --cni` and Docker make them when
+    // they know of the pod. Only VMs that are ours alone take devices while they run.
+    const bool takes_devices =
+        options_.config.hypervisor.launcher == config::LauncherChoice::kDirect;
+    if (network_ && cards_.empty() && takes_devices) vm.hotplug_ports = kLatePort + 1;
+    if (with_disks) vm.hotplug_ports = kRootPorts;
     KATA_CO_CHECK(co_await launch(std::move(vm)));
   }
+  cards_.clear();  // QEMU has them
   KATA_CO_CHECK(check_not_aborted());
   mark_stage("qemu");
   KATA_CO_CHECK(co_await await_ready());
@@ -83,6 +94,8 @@ Async<void> PodVm::run_boot_steps(std::string hostname, VmSource source) {
     mark_past_stage("kernel", std::chrono::duration_cast<std::chrono::microseconds>(
                                   std::chrono::steady_clock::now() - ready_at + agent_setup_time));
   mark_stage("sandbox created");
+  if (network_) asio::co_spawn(executor_, follow_network(), asio::detached);
+  if (loopback_) asio::co_spawn(executor_, follow_loopback(), asio::detached);
   co_return Status{};
 }
 
@@ -167,6 +180,8 @@ Async<void> PodVm::launch(VmConfig vm) {
     co_return fail(Code::kUnavailable, "share: virtiofsd {}", share_gone_.value());
   if (!launched) co_return std::unexpected(launched.error());
   vm_ = *std::move(launched);
+  disks_.emplace(*vm_, kFirstDiskPort, vm.hotplug_ports);
+  late_port_is_free_ = vm.hotplug_ports > kLatePort;
   asio::co_spawn(executor_, watch_vm(), asio::detached);
   KATA_CO_CHECK(save_state());
   // While there was no VM to stop, watch_share() could only note it.
@@ -177,8 +192,9 @@ Async<void> PodVm::launch(VmConfig vm) {
 
 asio::awaitable<void> PodVm::watch_vm() {
   auto self = shared_from_this();
-  auto reason = co_await vm_->wait_exit();
-  gone_.set(reason ? *reason : reason.error().message());
+  auto end = co_await vm_->wait_exit();
+  killed_ = end && end->killed;
+  gone_.set(end ? end->reason : end.error().message());
 }
 
 asio::awaitable<void> PodVm::watch_share() {
@@ -311,6 +327,11 @@ Async<void> PodVm::stop() {
     note(co_await share_->stop(/*was_used=*/vm_ != nullptr));
     co_await share_gone_.wait();  // watch_share() still uses it
   }
+  for (auto* watched : {&network_events_, &loopback_})
+    if (*watched) (*watched)->close();
+  if (network_) note(network_->disconnect_all());
+  network_.reset();
+  cards_.clear();
   share_.reset();
   console_.reset();
   vsock_.reset();

@@ -5,8 +5,11 @@
 #include <optional>
 #include <string>
 
+#include <boost/asio/posix/stream_descriptor.hpp>
+
 #include "common/sys/promise.h"
 #include "runtime/hypervisor/console.h"
+#include "runtime/sandbox/disks.h"
 #include "runtime/sandbox/parts.h"
 #include "runtime/sandbox/sandbox.h"
 
@@ -20,15 +23,23 @@ enum class VmSource {
   kTemplate,
 };
 
+/// Of a VM that takes devices while it runs: for what every pod has, for network cards whose
+/// interfaces come after the boot, and for disks.
+inline constexpr uint32_t kPodPort = 0;
+inline constexpr uint32_t kLatePort = 1;
+inline constexpr uint32_t kFirstDiskPort = 2;
+inline constexpr uint32_t kRootPorts = 8;
+
 /// One boot of one VM. Used on one executor; kept alive by its own watchers until the VM has gone.
 class PodVm : public std::enable_shared_from_this<PodVm> {
  public:
   PodVm(asio::any_io_executor executor, SandboxOptions options, Parts parts);
 
-  /// Run directory, vsock, share, console, QEMU, agent: in this order. Whatever fails, the error
-  /// names its stage, with the guest's last console lines where they can explain it, and everything
-  /// that was made is gone when this returns.
-  Async<void> boot(std::string hostname, VmSource source);
+  /// Run directory, vsock, share, console, network, QEMU, agent: in this order. Whatever fails, the
+  /// error names its stage, with the guest's last console lines where they can explain it, and
+  /// everything that was made is gone when this returns. `with_disks`: whether a VM that boots has
+  /// room for disks, which costs it time; one from a template always has.
+  Async<void> boot(std::string hostname, VmSource source, bool with_disks);
 
   /// Whether the guest continues a template: then a failed boot may be worth another one without.
   bool continues_template() const { return continues_template_; }
@@ -42,7 +53,13 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
 
   agent_client::Agent& agent() { return *agent_; }
   const std::filesystem::path& share_root() const { return share_->root(); }
+  Disks& disks() { return *disks_; }
   uint32_t pid() const { return static_cast<uint32_t>(vm_->identity().pid); }
+
+  /// Gives the guest what the pod's network namespace holds by now: a card for each interface that
+  /// has come, addresses, routes and neighbours as they are. Calls that overlap wait for each
+  /// other.
+  Async<void> update_network();
 
   /// A stream to a port of the guest.
   Async<UniqueFd> dial(uint32_t port) { return vsock_->dial(port); }
@@ -56,11 +73,13 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<void> stop();
 
  private:
-  Async<void> run_boot_steps(std::string hostname, VmSource source);
+  Async<void> run_boot_steps(std::string hostname, VmSource source, bool with_disks);
   Status make_run_dir();
   Status open_transport();
   Status start_share();
   Status listen_to_console();
+  /// Of what every pod has, in their order.
+  std::vector<hypervisor::Device> pod_devices() const;
   /// What the configuration says of a VM, into base_.
   Status describe_base();
   /// That, with what only one VM has, but its devices.
@@ -70,6 +89,16 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<void> await_ready();
   /// Answers how long the agent needed before it was ready.
   Async<std::chrono::microseconds> greet_agent(std::string hostname);
+
+  // pod_vm_network.cc
+  Status open_network();
+  asio::awaitable<void> follow_network();
+  Async<void> bring_network_up_to_date();
+  Async<void> attach_late_cards(const std::vector<network::Card>& cards);
+
+  // pod_vm_loopback.cc
+  asio::awaitable<void> follow_loopback();
+  asio::awaitable<void> forward(UniqueFd client);
 
   // pod_vm_template.cc
   Result<factory::Recipe> template_recipe() const;
@@ -81,6 +110,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<void> continue_template(factory::SavedVm saved);
   Async<void> run_template_steps(std::shared_ptr<factory::Draft> draft);
   asio::awaitable<void> condemn_template(Error why);
+  asio::awaitable<Error> with_cause(Error error);
 
   asio::awaitable<void> watch_vm();
   asio::awaitable<void> watch_share();
@@ -96,6 +126,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   hypervisor::VmConfig base_;
   sys::Promise<std::string> gone_;
   sys::Promise<std::string> share_gone_;
+  bool killed_ = false;  // QEMU, once gone_ is set
   bool run_dir_made_ = false;
   bool continues_template_ = false;
   bool aborted_ = false;
@@ -105,8 +136,19 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   UniqueFd ready_listener_;
   std::unique_ptr<storage::Share> share_;
   std::unique_ptr<hypervisor::Console> console_;
+  /// Null: the pod has no network namespace of its own.
+  std::unique_ptr<network::PodNetwork> network_;
+  std::optional<asio::posix::stream_descriptor> network_events_;
+  /// Where the host connects to the guest's loopback.
+  std::optional<asio::posix::stream_descriptor> loopback_;
+  size_t forwarded_ = 0;              // connections to it
+  std::vector<network::Card> cards_;  // of a VM that is not launched yet
+  bool late_port_is_free_ = false;
+  std::optional<sys::Promise<bool>> network_update_;  // the one under way
+  network::Network guest_network_;                    // what the guest was told last
   std::unique_ptr<hypervisor::Launcher> launcher_;
   std::unique_ptr<hypervisor::Vm> vm_;
+  std::optional<Disks> disks_;
   std::unique_ptr<agent_client::Agent> agent_;
   /// While this VM's template is being made.
   std::shared_ptr<PodVm> template_vm_;

@@ -21,10 +21,6 @@ using hypervisor::VmConfig;
 
 constexpr uint64_t kBytesPerMib = 1024 * 1024;
 
-// Root ports of a template, and of every VM that continues it; the first is for what every pod has.
-constexpr uint32_t kPodPort = 0;
-constexpr uint32_t kTemplatePorts = 4;
-
 Result<UniqueFd> make_guest_memory(uint64_t memory_mib) {
   UniqueFd memory(::memfd_create("guest-ram", MFD_CLOEXEC));
   if (!memory) return fail_errno("guest memory: memfd_create");
@@ -33,22 +29,31 @@ Result<UniqueFd> make_guest_memory(uint64_t memory_mib) {
   return memory;
 }
 
+/// What a template and its clones have that a VM which boots for itself has not.
+VmConfig for_template(VmConfig vm, int memory_fd) {
+  vm.memory_fd = memory_fd;
+  vm.hotplug_ports = kRootPorts;
+  return vm;
+}
+
+/// Between what fails because QEMU or virtiofsd has ended and the news of that end.
+constexpr std::chrono::milliseconds kProcessEndLimit{500};
+
 /// Whether another try can end otherwise although nothing was changed.
 bool is_passing(const Error& error) {
-  return error.code() == Code::kResourceExhausted || error.code() == Code::kCancelled;
+  return error.code() == Code::kResourceExhausted || error.code() == Code::kCancelled ||
+         error.code() == Code::kAborted;
 }
 
 }  // namespace
 
 Result<Recipe> PodVm::template_recipe() const {
-  VmConfig vm = base_;
-  vm.hotplug_ports = kTemplatePorts;
   // What the template and its clones are told alike; the descriptor only has to be one.
-  vm.memory_fd = STDIN_FILENO;
+  const VmConfig vm = for_template(base_, STDIN_FILENO);
   KATA_TRY(const auto line, hypervisor::render_command_line(vm, STDIN_FILENO));
   Recipe recipe;
   recipe.files = {vm.qemu_path, vm.kernel, vm.initrd};
-  recipe.settings = fmt::format("{}", fmt::join(line.arguments, "\n"));
+  recipe.settings = fmt::to_string(fmt::join(line.arguments, "\n"));
   return recipe;
 }
 
@@ -83,10 +88,8 @@ Async<void> PodVm::provide_template() {
 
 Async<std::shared_ptr<Draft>> PodVm::begin_template(Recipe recipe) {
   // Reads QEMU, kernel and initrd whole.
-  std::function<Result<std::shared_ptr<Draft>>()> begin =
-      [store = parts_.templates, recipe]() -> Result<std::shared_ptr<Draft>> {
-    KATA_TRY(Draft draft, store->begin(recipe));
-    return std::make_shared<Draft>(std::move(draft));
+  std::function<Result<std::shared_ptr<Draft>>()> begin = [store = parts_.templates, recipe] {
+    return store->begin(recipe);
   };
   co_return co_await sys::run_blocking<std::shared_ptr<Draft>>(executor_, std::move(begin));
 }
@@ -119,6 +122,7 @@ Async<void> PodVm::make_template(std::shared_ptr<Draft> draft) {
   Status made = co_await run_template_steps(draft);
   if (!made) {
     Error error = co_await with_console(made.error());
+    error = co_await with_cause(std::move(error));
     made = std::unexpected(std::move(error));
   }
   Status stopped = co_await stop();
@@ -131,10 +135,8 @@ Async<void> PodVm::run_template_steps(std::shared_ptr<Draft> draft) {
   KATA_CO_CHECK(make_run_dir());
   KATA_CO_CHECK(open_transport());
   KATA_CO_CHECK(listen_to_console());
-  VmConfig vm = describe_vm();
-  KATA_CO_TRY(const UniqueFd memory, make_guest_memory(vm.memory_mib));
-  vm.memory_fd = memory.get();
-  vm.hotplug_ports = kTemplatePorts;
+  KATA_CO_TRY(const UniqueFd memory, make_guest_memory(base_.memory_mib));
+  VmConfig vm = for_template(describe_vm(), memory.get());
   vm.devices = {vsock_->device()};
   KATA_CO_CHECK(co_await launch(vm));
   KATA_CO_CHECK(check_not_aborted());
@@ -142,7 +144,7 @@ Async<void> PodVm::run_template_steps(std::shared_ptr<Draft> draft) {
   // The first calls of a process cost the most: they are behind every clone.
   KATA_CO_CHECK(co_await connect_agent());
   KATA_CO_CHECK(co_await agent_->prepare_template());
-  agent_.reset();
+  agent_.reset();  // with its connection, before the device goes
   KATA_CO_CHECK(co_await vm_->detach(kPodPort));
   KATA_CO_CHECK(check_not_aborted());
   KATA_CO_CHECK(co_await vm_->save(draft->device_state()));
@@ -157,10 +159,8 @@ Async<void> PodVm::run_template_steps(std::shared_ptr<Draft> draft) {
 
 Async<void> PodVm::continue_template(SavedVm saved) {
   continues_template_ = true;
-  VmConfig vm = describe_vm();
-  KATA_CO_TRY(const UniqueFd memory, make_guest_memory(vm.memory_mib));
-  vm.memory_fd = memory.get();
-  vm.hotplug_ports = kTemplatePorts;
+  KATA_CO_TRY(const UniqueFd memory, make_guest_memory(base_.memory_mib));
+  VmConfig vm = for_template(describe_vm(), memory.get());
   vm.for_restore = true;
   // A copy of its own: what the devices' back ends map cannot be copied on write.
   std::function<Status()> copy = [from = saved.memory.get(), to = memory.get(),
@@ -175,12 +175,18 @@ Async<void> PodVm::continue_template(SavedVm saved) {
   KATA_CO_CHECK(std::move(copied));
   KATA_CO_CHECK(check_not_aborted());
   KATA_CO_CHECK(co_await vm_->restore(saved.device_state.get()));
-  // The share first: the guest sets functions up in their order, and when the agent hears of the
-  // transport, the share has to be there.
-  std::vector<hypervisor::Device> devices = {share_->device(), vsock_->device()};
-  KATA_CO_CHECK(co_await vm_->attach(devices, kPodPort));
+  KATA_CO_CHECK(co_await vm_->attach(pod_devices(), kPodPort));
   KATA_CO_CHECK(co_await vm_->resume());
   co_return Status{};
+}
+
+/// Aborted, when somebody on the host ended QEMU or virtiofsd: that says nothing of the template.
+asio::awaitable<Error> PodVm::with_cause(Error error) {
+  if (is_passing(error)) co_return error;
+  if (share_) co_await share_gone_.wait_for(kProcessEndLimit);
+  if (vm_ && error.code() == Code::kUnavailable) co_await gone_.wait_for(kProcessEndLimit);
+  if (share_gone_.is_set() || killed_) co_return Error(Code::kAborted, error.message());
+  co_return error;
 }
 
 asio::awaitable<void> PodVm::condemn_template(Error why) {

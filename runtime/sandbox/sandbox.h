@@ -22,6 +22,7 @@
 
 #include "common/sys/async.h"
 #include "runtime/config/config.h"
+#include "runtime/sandbox/hooks.h"
 #include "runtime/sandbox/process_io.h"
 
 namespace kata::sandbox {
@@ -137,6 +138,7 @@ struct SandboxOptions {
   std::string nspace;       // containerd namespace
   std::string run_dir_key;  // see state.h: names <state_root>/<key>
   config::Config config;
+  HostNamespaces host;
 };
 
 /// The real one (QEMU, virtiofsd, agent). It is kept alive by its own coroutines, too: end it with

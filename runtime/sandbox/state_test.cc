@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/sys/pidfd.h"
+#include "tests/fakes/temporary_directory.h"
 
 namespace kata::sandbox {
 namespace {
@@ -16,15 +17,9 @@ namespace {
 namespace fs = std::filesystem;
 
 struct RunDir {
-  RunDir() {
-    char name[] = "/tmp/kata-state-test-XXXXXX";
-    root = mkdtemp(name);
-    path = root / "key";
-    fs::create_directory(path);
-  }
-  ~RunDir() { fs::remove_all(root); }
-  fs::path root;
-  fs::path path;
+  RunDir() { fs::create_directory(path); }
+  fakes::TemporaryDirectory root;
+  fs::path path = root.path() / "key";
 };
 
 TEST_CASE("state survives a round trip and is private") {

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/fakes/pod_fixture.h"
+#include "tests/fakes/temporary_directory.h"
 
 namespace kata::sandbox {
 namespace {
@@ -19,15 +20,9 @@ Calls operator+(Calls left, const Calls& right) {
 }
 
 struct Templates {
-  Templates() {
-    std::string pattern = "/tmp/kata-template-test-XXXXXX";
-    REQUIRE(mkdtemp(pattern.data()));
-    root = pattern;
-    change_files("first");
-  }
-  ~Templates() { std::filesystem::remove_all(root); }
+  Templates() { change_files("first"); }
 
-  std::filesystem::path store() const { return root / "templates"; }
+  std::filesystem::path store() const { return directory.path() / "templates"; }
   void change_files(const std::string& content) {
     std::ofstream(store().native() + ".of") << content;
   }
@@ -42,7 +37,7 @@ struct Templates {
     return pod.script.vm_calls;
   }
 
-  std::filesystem::path root;
+  fakes::TemporaryDirectory directory;
 };
 
 TEST_CASE_METHOD(Templates, "the first pod makes the template, all continue it") {
@@ -95,6 +90,14 @@ TEST_CASE_METHOD(Templates, "what fails for other reasons says nothing of the te
   CHECK(start_pod() == kMade + kContinued);
   CHECK(start_pod(Step::kStartShare, false).empty());
   CHECK(start_pod(Step::kLaunch, false).empty());
+  CHECK(start_pod(Step::kShareDies, false) == Calls{"launch for restore", "launch"});
+  CHECK(start_pod() == kContinued);
+}
+
+TEST_CASE_METHOD(Templates, "a VM that somebody kills says nothing of the template") {
+  CHECK(start_pod(Step::kVmKilled) == Calls{"launch", "detach 0"} + kBooted);
+  CHECK(start_pod() == kMade + kContinued);
+  CHECK(start_pod(Step::kVmKilled) == kContinued + kBooted);
   CHECK(start_pod() == kContinued);
 }
 

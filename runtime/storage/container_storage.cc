@@ -1,9 +1,12 @@
 #include "runtime/storage/container_storage.h"
 
+#include <algorithm>
 #include <system_error>
 
 #include <fcntl.h>
 #include <sys/stat.h>
+
+#include "common/sys/loop.h"
 
 namespace kata::storage {
 namespace {
@@ -37,13 +40,14 @@ class SharedStorage : public ContainerStorage {
       mounts.push_back(std::move(bundle));
     }
     for (sys::MountEntry& entry : mounts) entry.target = target;
+    KATA_TRY(const std::vector<sys::LoopDevice> loops, attach_loops(mounts));
     mounted_.push_back(target);
     if (auto mounted = sys::mount_all(mounts); !mounted)
       return std::unexpected(mounted.error().with_stage("storage: mount the container's root"));
     return id_ + "/rootfs";
   }
 
-  Result<std::string> bind(const fs::path& source, bool recursive, bool read_only) override {
+  Result<std::string> bind(const fs::path& source, BindOptions options) override {
     struct stat info {};
     if (stat(source.c_str(), &info) != 0)
       return fail_errno(fmt::format("storage: bind mount of {}", source.native()));
@@ -53,8 +57,11 @@ class SharedStorage : public ContainerStorage {
     sys::MountEntry entry;
     entry.source = source;
     entry.target = target;
-    entry.options = {recursive ? "rbind" : "bind"};
-    if (read_only) entry.options.push_back("ro");
+    // A mount that need not be in the container stays away from virtiofsd, too, which would keep
+    // the host from unmounting it.
+    entry.options = {options.recursive ? "rbind" : "bind",
+                     options.follows_host ? "rslave" : "rprivate"};
+    if (options.read_only) entry.options.push_back("ro");
     if (auto bound = sys::mount(entry); !bound)
       return std::unexpected(bound.error().with_stage("storage"));
     return id_ + "/" + target.filename().native();
@@ -88,6 +95,18 @@ class SharedStorage : public ContainerStorage {
       if (unmounted.error().code() == Code::kNotFound) return {};
       return unmounted;
     }
+  }
+
+  /// Images become devices, which last as long as they are mounted, or as the answer.
+  static Result<std::vector<sys::LoopDevice>> attach_loops(std::vector<sys::MountEntry>& mounts) {
+    std::vector<sys::LoopDevice> loops;
+    for (sys::MountEntry& entry : mounts) {
+      if (std::erase(entry.options, "loop") == 0) continue;
+      const bool read_only = std::ranges::find(entry.options, "ro") != entry.options.end();
+      KATA_TRY(loops.emplace_back(), sys::attach_loop(entry.source, read_only));
+      entry.source = loops.back().path;
+    }
+    return loops;
   }
 
   /// runc's two refusals: what the path means must be plain from the spec, and never the host.

@@ -23,10 +23,16 @@ class ContainerStorage {
   virtual Result<std::string> mount_rootfs(std::vector<sys::MountEntry> mounts,
                                            const std::filesystem::path& bundle_rootfs) = 0;
 
-  /// Binds a host file or directory; answers its path relative to the share's root. Whether it is
-  /// read-only for the container is enforced here as well as in the guest.
-  virtual Result<std::string> bind(const std::filesystem::path& source, bool recursive,
-                                   bool read_only) = 0;
+  struct BindOptions {
+    bool recursive = false;
+    /// For the container: enforced here as well as in the guest.
+    bool read_only = false;
+    /// What the host mounts below the source later is seen there, too.
+    bool follows_host = false;
+  };
+
+  /// Binds a host file or directory; answers its path relative to the share's root.
+  virtual Result<std::string> bind(const std::filesystem::path& source, BindOptions options) = 0;
 
   /// Unmounts everything. Safe to repeat.
   virtual Status remove() = 0;

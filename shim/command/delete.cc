@@ -8,6 +8,7 @@
 #include "common/log/log.h"
 #include "common/sys/mount.h"
 #include "runtime/config/config.h"
+#include "runtime/sandbox/hooks.h"
 #include "runtime/sandbox/state.h"
 #include "shim/command/bundle.h"
 #include "shim/command/running_shim.h"
@@ -28,6 +29,17 @@ Result<std::filesystem::path> run_dir_of(const CommandLine& line, const Bundle& 
   if (written && written->filename() == key) return written;
   KATA_TRY(config::Config config, config::load_default());
   return config.runtime.state_root / key;
+}
+
+/// Of a container that the shim could not remove any more.
+void run_last_hooks(const CommandLine& line, const Bundle& bundle) {
+  std::error_code ignored;
+  asio::io_context context(1);
+  asio::co_spawn(
+      context,
+      sandbox::run_noted_poststop(std::filesystem::absolute(bundle.directory(), ignored), line.id),
+      asio::detached);
+  context.run();
 }
 
 /// Answers the pid of the pod's VM, 0 if none is known.
@@ -55,6 +67,7 @@ Result<std::string> delete_leftovers(const CommandLine& line) {
   if (Status unmounted = sys::unmount_all_at(bundle.rootfs());
       !unmounted && unmounted.error().code() != Code::kNotFound)
     return std::unexpected(unmounted.error().with_stage("unmount the container's rootfs"));
+  run_last_hooks(line, bundle);
   socket.remove();
   return service::encode_delete_response(pid, kKilledStatus, std::chrono::system_clock::now());
 }

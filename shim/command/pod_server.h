@@ -18,6 +18,8 @@ struct PodServerOptions {
   /// The network namespace that containerd lives in, for loggers, which may send what they read to
   /// another machine. Empty: this process's.
   UniqueFd host_network;
+  /// The mount namespace that it lives in, for hooks; sandbox.host borrows both.
+  UniqueFd host_mounts;
 };
 
 /// Runs the pod on the calling thread until it has been shut down. `on_ready` is called once, when

@@ -50,6 +50,12 @@ Result<config::Config> load_configuration(const CommandLine& line) {
   return config;
 }
 
+Result<UniqueFd> open_own_namespace(const char* name) {
+  UniqueFd fd(open(fmt::format("/proc/self/ns/{}", name).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return fail_errno(fmt::format("open our {} namespace", name));
+  return fd;
+}
+
 Status enter_namespaces(const Bundle& bundle) {
   KATA_TRY(Placement placement, bundle.placement());
   KATA_CHECK(sandbox::enter_private_mount_namespace());
@@ -59,8 +65,9 @@ Status enter_namespaces(const Bundle& bundle) {
 Result<PodServerOptions> prepare(const CommandLine& line, const Bundle& bundle) {
   KATA_TRY(config::Config config, load_configuration(line));
   KATA_TRY(Listener listener, open_listener(line));
-  UniqueFd host_network(open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-  if (!host_network) return fail_errno("open our network namespace");
+  KATA_TRY(UniqueFd host_network, open_own_namespace("net"));
+  KATA_TRY(UniqueFd host_mounts, open_own_namespace("mnt"));
+  const sandbox::HostNamespaces host{.mount = host_mounts.get(), .network = host_network.get()};
   KATA_CHECK(enter_namespaces(bundle));
   std::string key = sandbox::run_dir_key(line.address, line.nspace, line.id);
   KATA_CHECK(bundle.write_sandbox_dir(config.runtime.state_root / key));
@@ -68,10 +75,12 @@ Result<PodServerOptions> prepare(const CommandLine& line, const Bundle& bundle) 
   return PodServerOptions{.sandbox = {.id = line.id,
                                       .nspace = line.nspace,
                                       .run_dir_key = key,
-                                      .config = std::move(config)},
+                                      .config = std::move(config),
+                                      .host = host},
                           .listener = std::move(listener.fd),
                           .socket_path = std::move(listener.path),
-                          .host_network = std::move(host_network)};
+                          .host_network = std::move(host_network),
+                          .host_mounts = std::move(host_mounts)};
 }
 
 }  // namespace

@@ -9,11 +9,18 @@ namespace kata::events {
 
 inline void set_timestamp(google::protobuf::Timestamp& out,
                           std::chrono::system_clock::time_point at) {
-  auto since_epoch = at.time_since_epoch();
-  auto seconds = std::chrono::floor<std::chrono::seconds>(since_epoch);
-  out.set_seconds(seconds.count());
-  out.set_nanos(static_cast<int32_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(since_epoch - seconds).count()));
+  constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
+  // Not std::chrono::floor: it computes the difference to a second that may be before the first
+  // one that nanoseconds can name. The guest says when a process has ended.
+  const int64_t since_epoch_ns = std::chrono::nanoseconds(at.time_since_epoch()).count();
+  int64_t seconds = since_epoch_ns / kNanosecondsPerSecond;
+  int64_t nanos = since_epoch_ns % kNanosecondsPerSecond;
+  if (nanos < 0) {
+    --seconds;
+    nanos += kNanosecondsPerSecond;
+  }
+  out.set_seconds(seconds);
+  out.set_nanos(static_cast<int32_t>(nanos));
 }
 
 }  // namespace kata::events

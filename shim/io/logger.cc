@@ -139,13 +139,13 @@ Result<LoggerSinks> Logger::spawn() {
   KATA_TRY(Pipe out, Pipe::open());
   KATA_TRY(Pipe err, Pipe::open());
   KATA_TRY(Pipe ready, Pipe::open());
-  sys::SubprocessOptions process{
-      .executable = options_.uri.path,
-      .arguments = arguments_of(options_.uri),
-      .environment = {"CONTAINER_ID=" + options_.container_id,
-                      "CONTAINER_NAMESPACE=" + options_.nspace},
-      .passed_fds = {out.reader.get(), err.reader.get(), ready.writer.get()},
-      .network_namespace = options_.network_namespace};
+  sys::SubprocessOptions process;
+  process.executable = options_.uri.path;
+  process.arguments = arguments_of(options_.uri);
+  process.environment = {"CONTAINER_ID=" + options_.container_id,
+                         "CONTAINER_NAMESPACE=" + options_.nspace};
+  process.passed_fds = {out.reader.get(), err.reader.get(), ready.writer.get()};
+  process.network_namespace = options_.network_namespace;
   KATA_TRY(process_, sys::Subprocess::spawn(executor_, process));
   boost::system::error_code error;
   ready_.emplace(executor_).assign(ready.reader.get(), error);

@@ -7,8 +7,8 @@
 #include <google/protobuf/any.pb.h>
 #include <nlohmann/json.hpp>
 
+#include "common/oci/hooks.h"
 #include "common/oci/parse.h"
-#include "common/sys/mount.h"
 #include "containerd/introspection.pb.h"
 #include "shim/service/shim_messages.h"
 
@@ -18,22 +18,21 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kOldestSpec = "1.0.0";
-constexpr const char* kNewestSpec = "1.2.1";
 
 /// Those of common/sys/mount.h without an argument.
 constexpr auto kMountOptions = std::to_array<const char*>(
-    {"async",    "atime",        "bind",        "defaults",    "dev",
-     "diratime", "dirsync",      "exec",        "iversion",    "lazytime",
-     "loud",     "mand",         "noatime",     "nodev",       "nodiratime",
-     "noexec",   "noiversion",   "nolazytime",  "norelatime",  "nostrictatime",
-     "nosuid",   "nosymfollow",  "private",     "ratime",      "rbind",
-     "rdev",     "rdiratime",    "relatime",    "rexec",       "rnoatime",
-     "rnodev",   "rnodiratime",  "rnoexec",     "rnorelatime", "rnostrictatime",
-     "rnosuid",  "rnosymfollow", "ro",          "rprivate",    "rrelatime",
-     "rro",      "rrw",          "rshared",     "rslave",      "rstrictatime",
-     "rsuid",    "rsymfollow",   "runbindable", "rw",          "shared",
-     "silent",   "slave",        "strictatime", "suid",        "symfollow",
-     "sync",     "unbindable"});
+    {"async",       "atime",       "bind",           "defaults", "dev",
+     "diratime",    "dirsync",     "exec",           "idmap",    "iversion",
+     "lazytime",    "ridmap",      "tmpcopyup",      "loud",     "mand",
+     "noatime",     "nodev",       "nodiratime",     "noexec",   "noiversion",
+     "nolazytime",  "norelatime",  "nostrictatime",  "nosuid",   "nosymfollow",
+     "private",     "ratime",      "rbind",          "rdev",     "rdiratime",
+     "relatime",    "rexec",       "rnoatime",       "rnodev",   "rnodiratime",
+     "rnoexec",     "rnorelatime", "rnostrictatime", "rnosuid",  "rnosymfollow",
+     "ro",          "rprivate",    "rrelatime",      "rro",      "rrw",
+     "rshared",     "rslave",      "rstrictatime",   "rsuid",    "rsymfollow",
+     "runbindable", "rw",          "shared",         "silent",   "slave",
+     "strictatime", "suid",        "symfollow",      "sync",     "unbindable"});
 
 template <typename Change>
 bool enforces(Change change) {
@@ -68,22 +67,19 @@ json namespaces() {
 json enabled(bool value) { return {{"enabled", value}}; }
 
 json linux_features() {
-  const std::vector<std::string> idmap{"idmap"};
   bool seccomp = enforces([](oci::Spec& spec) { spec.linux.seccomp.emplace(); });
-  bool apparmor = enforces([](oci::Spec& spec) { spec.process.apparmor_profile = "p"; });
-  bool selinux = enforces([](oci::Spec& spec) { spec.process.selinux_label = "l"; });
-  bool intel_rdt = enforces([](oci::Spec& spec) { spec.linux.intel_rdt = true; });
   return {
       {"namespaces", namespaces()},
       // The guest's own hierarchy, whatever the host has.
       {"cgroup",
        {{"v1", false}, {"v2", true}, {"systemd", false}, {"systemdUser", false}, {"rdma", false}}},
       {"seccomp", enabled(seccomp)},
-      {"apparmor", enabled(apparmor)},
-      {"selinux", enabled(selinux)},
-      {"intelRdt", enabled(intel_rdt)},
-      {"mountExtensions",
-       {{"idmap", enabled(sys::parse_mount_options(idmap).unsupported.empty())}}},
+      // Of the guest, for which the configuration and the image have to have them.
+      {"apparmor", enabled(false)},
+      {"selinux", enabled(false)},
+      {"intelRdt", enabled(false)},
+      // containerd would have it of every mount, and Linux 6.1 does not map the ids of virtiofs.
+      {"mountExtensions", {{"idmap", enabled(false)}}},
       {"netDevices", enabled(false)}};
 }
 
@@ -103,7 +99,7 @@ Result<google::protobuf::Any> options_in(std::string_view input) {
 
 std::string runtime_features() {
   return json{{"ociVersionMin", kOldestSpec},
-              {"ociVersionMax", kNewestSpec},
+              {"ociVersionMax", oci::kNewestVersion},
               {"hooks", hooks()},
               {"mountOptions", kMountOptions},
               {"linux", linux_features()}}

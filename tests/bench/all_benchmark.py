@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import benchmarks
+import disks
 import guest_programs
 import leftovers
 import machine
@@ -39,7 +40,7 @@ def run(progress, build, given):
         with progress.stage("peers", FAILURES) as stage:
             stack.enter_context(leftovers.checked(containers))
             sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="kata-bench-"))
-            peers = _make_peers(stage, containers, build, programs, Path(sockets), figures)
+            peers = _make_peers(stage, stack, containers, build, programs, Path(sockets), figures)
             figures.machine = _machine(peers, load_before)
         for benchmark in chosen:
             with progress.stage(benchmark.NAME, FAILURES) as stage:
@@ -59,11 +60,17 @@ def command_line(given):
     return " ".join(["tools/bench", "all", *options, *only])
 
 
-def _make_peers(stage, containers, build, programs, sockets, figures):
+def _make_peers(stage, stack, containers, build, programs, sockets, figures):
     share = guest_programs.make_share(pods.DIRECTORY / "share", programs)
+    try:
+        on_disks = stack.enter_context(contextlib.closing(
+            disks.open_pods(stage, build, programs, pods.DIRECTORY / "disks")))
+    except disks.NotUsable as error:
+        on_disks = None
+        _leave_out(stage, figures, "roots on disks", str(error), error.__cause__)
 
     def container(name, runtime):
-        return ContainerPeer(name, containers, runtime, share / "data")
+        return ContainerPeer(name, containers, runtime, share / "data", on_disks)
 
     peers = [FloorPeer("floor", build, pods.DIRECTORY, sockets, share,
                        containers.idle_processes(pods.KATA)),

@@ -13,7 +13,6 @@ PEERS = {
     "runc": "`io.containerd.runc.v2`",
     "runsc": "gVisor below `io.containerd.runc.v2`",
 }
-NOT_MEASURED = "network (pods have no interfaces yet)"
 SHORT = "The short form: sizes are too small for the figures to mean anything."
 
 
@@ -61,7 +60,6 @@ class AllFigures:
                       "of": aim.of, "limit": aim.limit, "value": round(value, 3), "reached": reached}
                      for benchmark, _, aim, value, reached in self._aims()],
             "left_out": self.left_out,
-            "not_measured": [NOT_MEASURED],
             "runsc_platform": self.runsc_platform,
             "short": self.short,
             "command": self.command,
@@ -138,7 +136,6 @@ class AllFigures:
             "Medians, in parentheses the 95th percentile (of rates the 5th: 95 of 100 runs were no "
             "worse), by nearest rank. What the figures are: [benchmarks.md](../benchmarks.md).",
             "\n".join(f"- **{peer}**: {what}" + self._remark(peer) for peer, what in PEERS.items()),
-            f"Not measured: {NOT_MEASURED}.",
             machine.load_text(facts["load_before"]),
             SHORT if self.short else "",
         ]

@@ -10,9 +10,6 @@ constexpr long kOpen = 2;
 constexpr long kClose = 3;
 constexpr long kFinitModule = 313;
 
-// Where guest-image/ puts the names of the modules, one per line, in the order in which they load.
-constexpr char kModuleList[] = "/etc/kata/modules";
-
 char module_list[4096];
 
 void load(const char* path) {
@@ -23,8 +20,8 @@ void load(const char* path) {
 
 }  // namespace
 
-void load_modules() {
-  const long file = system_call(kOpen, address_of(kModuleList));
+void load_modules(const char* list) {
+  const long file = system_call(kOpen, address_of(list));
   const long size = system_call(kRead, file, address_of(module_list), sizeof module_list - 1);
   char* path = module_list;
   for (char* next = module_list; next < module_list + size; ++next) {

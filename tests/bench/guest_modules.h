@@ -3,8 +3,8 @@
 
 namespace kata::bench {
 
-/// Loads them all. Where the kernel has everything built in there is no list and nothing to do;
-/// what does not load shows when its device is missing.
-void load_modules();
+/// Loads those of a list: one path a line, in this order. Where the kernel has everything built in
+/// there is no list and nothing to do; what does not load shows when its device is missing.
+void load_modules(const char* list);
 
 }  // namespace kata::bench

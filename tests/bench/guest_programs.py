@@ -7,15 +7,17 @@ from pathlib import Path
 
 import oci_image
 
-FIO = Path("/usr/bin/fio")
+PROGRAMS = tuple(Path("/usr/bin") / name for name in ("fio", "iperf3"))
 LIBRARY = re.compile(r"(/\S+) \(0x")
 
 
 def files(build):
-    """Path in the image -> file: fio with the libraries that its loader finds here, and our loops."""
-    listed = subprocess.run(["ldd", FIO], check=True, capture_output=True, text=True).stdout
+    """Path in the image -> file: programs with the libraries that their loader finds here, and our
+    loops."""
+    listed = subprocess.run(["ldd", *PROGRAMS], check=True, capture_output=True, text=True).stdout
     libraries = [Path(path) for path in LIBRARY.findall(listed)]
-    return {**{str(path): path for path in (FIO, *libraries)}, "/usr/bin/guest-loops": build.guest_loops}
+    return {**{str(path): path for path in (*PROGRAMS, *libraries)},
+            "/usr/bin/guest-loops": build.guest_loops}
 
 
 def make_share(directory, programs):

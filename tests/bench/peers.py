@@ -3,6 +3,7 @@
 import abc
 import itertools
 
+import disks
 import floor
 import stdio_benchmark
 import timed_output
@@ -29,6 +30,10 @@ class Peer(abc.ABC):
         """bytes: what the command prints that runs with DATA; its program is an absolute path."""
 
     @abc.abstractmethod
+    def output_on_disk(self, *command):
+        """The same with a root on a disk (disks.py); None: this machine cannot have such roots."""
+
+    @abc.abstractmethod
     def stream(self, mib):
         """From the first byte to the last of what comes out of the guest."""
 
@@ -46,6 +51,8 @@ class FloorPeer(Peer):
             pods_directory / "floor.img", build.floor_init))
         self._share = ShareFloor(share, sockets, floor.write_initramfs_with_modules(
             pods_directory / "share-floor.img", build.share_floor_init, build.guest), pod_processes)
+        self._disk = disks.DiskFloor(share / "root", pods_directory, floor.command_line(
+            self.runtime_argv, pods_directory / "share-floor.img"))
 
     def start(self, *command):
         """Without the command: its PID 1 prints a line and switches off."""
@@ -55,6 +62,9 @@ class FloorPeer(Peer):
     def output(self, *command):
         return self._share.output(*command)
 
+    def output_on_disk(self, *command):
+        return self._disk.output(*command)
+
     def stream(self, mib):
         return stdio_benchmark.time_stream(stdio_benchmark.floor_argv(
             self._build, self._sockets, mib, self.runtime_argv), mib)
@@ -63,9 +73,11 @@ class FloorPeer(Peer):
 class ContainerPeer(Peer):
     """A containerd runtime."""
 
-    def __init__(self, name, containers, runtime, data):
+    def __init__(self, name, containers, runtime, data, on_disks=None):
+        """on_disks: the same containers with their roots on disks."""
         super().__init__(name, data)
         self.containers = containers
+        self._on_disks = on_disks
         self.runtime = runtime
         self._mount = ("--mount", f"type=bind,src={data},dst={DATA},options=rbind:rw")
         self._numbers = itertools.count(1)
@@ -80,6 +92,12 @@ class ContainerPeer(Peer):
     def output(self, *command):
         return timed_output.run(self.containers.run_argv(
             self.runtime, self.new_name(), *command, options=self._mount)).stdout
+
+    def output_on_disk(self, *command):
+        if self._on_disks is None:
+            return None
+        return timed_output.run(self._on_disks.run_argv(
+            self.runtime, self.new_name(), *command)).stdout
 
     def stream(self, mib):
         return stdio_benchmark.time_stream(stdio_benchmark.container_argv(

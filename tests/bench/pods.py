@@ -1,12 +1,12 @@
 """Containers in a private containerd, for the benchmarks."""
 
 import contextlib
-import json
 import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import kata_configuration
 import memory
 import oci_image
 import project
@@ -39,8 +39,9 @@ KATA, RUNC = Runtime("io.containerd.kata.v2"), Runtime("io.containerd.runc.v2")
 class Pods:
     """A running containerd with an image. Close it."""
 
-    def __init__(self, build, programs=None):
-        """programs: path in the image -> file, beside busybox."""
+    def __init__(self, build, programs=None, name="containerd", snapshotter=None, **containerd):
+        """programs: path in the image -> file, beside busybox. name: of its directory. snapshotter:
+        another one than the best; containerd: options of PrivateContainerd for it."""
         self._build = build
         self.image = "localhost/kata-bench:latest" if programs else oci_image.BUSYBOX_IMAGE
         archive = DIRECTORY / ("bench.tar" if programs else "busybox.tar")
@@ -50,13 +51,16 @@ class Pods:
         DIRECTORY.mkdir(parents=True, exist_ok=True)
         STATE_ROOT.mkdir(mode=0o700, exist_ok=True)
         self._configure(KATA)
-        self.containerd = PrivateContainerd(DIRECTORY / "containerd", build.shim_directory,
-                                            conf_file=self._configuration)
+        self.containerd = PrivateContainerd(DIRECTORY / name, build.shim_directory,
+                                            conf_file=self._configuration, **containerd)
         self.containerd.start()
         try:
-            self.containerd.import_image(
-                oci_image.build_busybox_image(archive, self.image, programs), namespace=NAMESPACE)
-            self._snapshotter = self.containerd.snapshotters()[0]
+            archive = oci_image.build_busybox_image(archive, self.image, programs)
+            if snapshotter:
+                self.ctr("image", "import", "--local", "--snapshotter", snapshotter, archive)
+            else:
+                self.containerd.import_image(archive, namespace=NAMESPACE)
+            self._snapshotter = snapshotter or self.containerd.snapshotters()[0]
         except BaseException:
             self.close()
             raise
@@ -67,7 +71,7 @@ class Pods:
         with contextlib.suppress(OSError):
             remove_namespace_cgroups(NAMESPACE)
         with contextlib.suppress(OSError):
-            STATE_ROOT.rmdir()
+            STATE_ROOT.rmdir()  # not while another one has pods
 
     def ctr(self, *args):
         return self.containerd.ctr(*args, namespace=NAMESPACE)
@@ -161,8 +165,4 @@ class Pods:
         }
         for table, settings in runtime.settings.items():
             tables[table] = {**tables.get(table, {}), **settings}
-        # JSON's strings, integers and booleans are TOML's.
-        self._configuration.write_text("".join(
-            f"[{table}]\n" + "".join(f"{key} = {json.dumps(value)}\n"
-                                     for key, value in settings.items())
-            for table, settings in tables.items()))
+        kata_configuration.write(self._configuration, tables)

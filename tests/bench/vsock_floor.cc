@@ -38,11 +38,12 @@ Result<std::unique_ptr<sys::Subprocess>> start_vm(asio::any_io_executor executor
   sys::SubprocessOptions options;
   options.executable = qemu.front();
   options.arguments.assign(qemu.begin() + 1, qemu.end());
-  if (const auto* kernel = std::get_if<hypervisor::KernelVsock>(&vsock)) {
-    options.passed_fds = {kernel->vhost_fd};
-  }
+  const hypervisor::NameFd name_fd = [&options](int fd) {
+    options.passed_fds.push_back(fd);
+    return std::to_string(sys::kFirstPassedFd + static_cast<int>(options.passed_fds.size()) - 1);
+  };
   KATA_TRY(const hypervisor::RenderedDevice rendered,
-           hypervisor::render_device(vsock, "vsock", std::to_string(sys::kFirstPassedFd)));
+           hypervisor::render_device(vsock, "vsock", name_fd));
   if (!rendered.chardev_id.empty()) {
     options.arguments.insert(
         options.arguments.end(),

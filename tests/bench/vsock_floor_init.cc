@@ -34,7 +34,7 @@ long connect_to_host() {
 }  // namespace
 
 extern "C" [[noreturn]] void _start() {
-  kata::bench::load_modules();
+  kata::bench::load_modules("/etc/kata/modules");
   const long host = connect_to_host();
   if (host < 0) kata::bench::print("no vsock connection to the host\n");
   while (host >= 0 && system_call(kWrite, host, address_of(zeros), sizeof zeros) > 0) {

@@ -42,8 +42,7 @@ def pytest_addoption(parser):
                      help="runc: what needs nothing built; kata: what needs our runtime")
     parser.addoption("--kata-type", default="io.containerd.kata.v2",
                      help="containerd runtime in the role of ours, to test the tests")
-
-
+    parser.addoption("--slow", action="store_true", help="only the tests that take minutes")
     parser.addoption("--template", choices=("off", "auto"), default="off",
                      help="auto: pods start from a template wherever a test says nothing else")
 
@@ -51,15 +50,16 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     """--runtime: runc selects what needs nothing of ours, kata what is not about runc alone. What is
     about runc alone may be repeated: on a busy machine its shim loses the output of what ends at
-    once. Ours has one try."""
+    once. Ours has one try. Tests that take minutes run with --slow, and without the others."""
     for item in items:
         if _runtimes_of(item) == {"runc"}:
             item.add_marker(pytest.mark.flaky(reruns=RUNC_RERUNS))
     wanted = config.getoption("--runtime")
-    if wanted == "both":
-        return
+    slow = config.getoption("--slow")
     chosen = [item for item in items
-              if ("kata" in _runtimes_of(item)) == (wanted == "kata") or not _runtimes_of(item)]
+              if (wanted == "both" or not _runtimes_of(item)
+                  or ("kata" in _runtimes_of(item)) == (wanted == "kata"))
+              and bool(item.get_closest_marker("slow")) == slow]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
 
@@ -67,9 +67,9 @@ def pytest_collection_modifyitems(config, items):
 def _runtimes_of(item):
     named = {"runc", "kata", "kata_config"} & set(item.fixturenames)
     runtimes = {"kata" if name == "kata_config" else name for name in named}
-    if "client" in item.fixturenames:
-        runtimes.add(item.callspec.params["client"])
-    return runtimes
+    callspec = getattr(item, "callspec", None)
+    return runtimes | {callspec.params[name] for name in ("client", "run_pod")
+                       if callspec and name in callspec.params}
 
 
 @pytest.hookimpl(hookwrapper=True)

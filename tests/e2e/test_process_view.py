@@ -162,3 +162,17 @@ def test_specification(runc, kata, spec_file):
     expected = _rows(runc.run_spec(spec_file))
     assert expected["hostname"] == ["a-name-of-its-own"]
     assert _rows(kata.run_spec(spec_file)) == expected
+
+
+def test_default_seccomp_profile(runc, kata):
+    """containerd's: loads, and refuses the same calls, also to an exec."""
+    script = "grep Seccomp /proc/self/status; unshare -U true; echo $?; mount -t tmpfs x /tmp; echo $?; ls /"
+    answers = []
+    for client in (runc, kata):
+        outcome = client.sh(script, flags=["--seccomp"])
+        container = client.start("sleep", "1000", flags=["--seccomp"])
+        in_exec = client.exec_sh(container, script)
+        client.remove(container)
+        answers.append([(one.status, one.text, one.error) for one in (outcome, in_exec)])
+    assert "Seccomp:\t2" in answers[0][0][1] and "not permitted" in answers[0][0][2], answers[0]
+    assert answers[1] == answers[0]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import time
@@ -134,7 +135,7 @@ def test_one_that_is_damaged(kata, templates, log):
     """The pod boots, with one warning, and so do the next, which do not try it again."""
     assert kata.run("true").status == 0
     for state in templates.glob("*/device_state"):
-        state.write_bytes(b"no state of a machine")
+        state.write_bytes(bytes(state.stat().st_size))
     assert kata.sh("echo up").text == "up\n"
     text = log()
     assert len(re.findall("level=warning .*did not come up from its template", text)) == 1, text
@@ -142,6 +143,41 @@ def test_one_that_is_damaged(kata, templates, log):
     text = log()
     assert len(re.findall("level=warning .*did not come up from its template", text)) == 1, text
     assert len(re.findall("level=warning .*without a template", text)) == 1, text
+
+
+def test_one_that_was_cut(kata, kata_config, session_directory, log):
+    """What can be seen at once to be no template is made anew."""
+    path = session_directory / "templates-cut"
+    kata_config.change(factory={"template": "auto", "template_path": str(path)})
+    assert kata.run("true").status == 0
+    for memory in path.glob("*/memory"):
+        os.truncate(memory, memory.stat().st_size // 2)
+    assert kata.sh("echo up").text == "up\n"
+    assert kata.sh("echo up").text == "up\n"
+    assert made_and_booted(log()) == (2, 0)
+
+
+def qemu_that_is_killed_once(directory):
+    """A program that becomes QEMU, but where it shall continue a template, the first time, it is
+    killed as the OOM killer does it."""
+    program, mark = directory / "qemu-killed-once", directory / "qemu-was-killed"
+    program.write_text(f"""#!/bin/sh
+case "$*" in *-incoming*) [ -e {mark} ] || {{ : > {mark}; kill -KILL $$; }} ;; esac
+exec /usr/bin/qemu-system-x86_64 "$@"
+""")
+    program.chmod(0o755)
+    return program
+
+
+def test_a_kill_says_nothing_of_it(kata, kata_config, session_directory, log):
+    """The pod whose QEMU somebody kills boots; the next continues the template."""
+    path = session_directory / "templates-of-killed"
+    kata_config.change(factory={"template": "auto", "template_path": str(path)},
+                       hypervisor={"path": str(qemu_that_is_killed_once(session_directory))})
+    assert kata.sh("echo up").text == "up\n"
+    assert made_and_booted(log()) == (1, 1)
+    assert kata.sh("echo up").text == "up\n"
+    assert made_and_booted(log()) == (1, 1)
 
 
 def test_a_guest_that_makes_none(kata, kata_config, session_directory, session_config, log):
@@ -172,6 +208,22 @@ def test_the_command_line(kata, kata_config, session_directory, session_config, 
     factory("destroy")
     assert not path.exists()
     assert "no template" in factory("status")
+
+
+def test_the_command_line_is_killed(kata_config, session_directory, session_config, pytestconfig):
+    """What it leaves of its VM the next call takes away."""
+    path = session_directory / "templates-of-killed-factory"
+    factory = {"template": "auto", "template_path": str(path)}
+    program = pytestconfig.getoption("--build").resolve() / "runtime/cli/kata-runtime"
+    command = [program, "factory", "init", "--config", session_config.path]
+    killer = session_directory / "qemu-that-kills"
+    killer.write_text("#!/bin/sh\nkill -KILL $PPID\n")
+    killer.chmod(0o755)
+    kata_config.change(factory=factory, hypervisor={"path": str(killer)})
+    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    kata_config.change(factory=factory)
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    assert not list(session_config.state_root.glob("factory-*"))
 
 
 def test_pods_at_once_on_first_use(kata, kata_config, session_directory):

@@ -38,10 +38,14 @@ enum class Step {
   kStart,
   kCreateExec,
   kPing,
+  kAttach,       // a device to a VM that runs
   kDetach,       // while a template is made
   kRestore,      // QEMU does not take a template's state
   kCloneSilent,  // the agent of a clone never answers
+  kVmKilled,     // somebody kills QEMU while a template is made or continued
 };
+
+inline constexpr const char* kKilled = "killed by signal 9";
 
 /// What the test scripts and counts. Outlives the parts.
 struct Script {
@@ -56,9 +60,14 @@ struct Script {
   int storages = 0;
   std::set<std::string> guest_containers;
   std::set<std::string> guest_execs;
-  std::vector<std::string> calls;     // of the agent
-  std::vector<std::string> vm_calls;  // of launcher and VMs
+  std::vector<std::string> calls;         // of the agent
+  std::vector<std::string> vm_calls;      // of launcher and VMs
+  agent_client::ContainerSpec last_spec;  // of the container created last
+  agent_client::ContainerRoot last_root;
   uint64_t oom_kills = 0;
+  bool has_network = false;             // a namespace of its own
+  std::vector<std::string> interfaces;  // that are in it
+  int connected_interfaces = 0;
   std::map<std::string, sys::Promise<Result<agent_client::ProcessExit>>> exits;
   std::set<std::string> ignores_sigterm;
   bool guest_hangs = false;             // takes no signal any more
@@ -68,7 +77,7 @@ struct Script {
   std::filesystem::path run_dir;
 
   bool nothing_left() const {
-    return vsocks == 0 && shares == 0 && vms == 0 && storages == 0 &&
+    return vsocks == 0 && shares == 0 && vms == 0 && storages == 0 && connected_interfaces == 0 &&
            !std::filesystem::exists(run_dir);
   }
   void end_process(const std::string& id, uint32_t status) {
@@ -126,6 +135,55 @@ class FakeVsock : public vsock::Backend {
   std::vector<UniqueFd> guest_ends_;
 };
 
+/// Of a pod whose interfaces are the script's.
+class FakeNetwork : public network::PodNetwork {
+ public:
+  explicit FakeNetwork(Script& script) : script_(script) {
+    if (::pipe2(events_, O_CLOEXEC | O_NONBLOCK) != 0) std::abort();
+  }
+  ~FakeNetwork() override {
+    (void)disconnect_all();
+    for (const int end : events_) ::close(end);
+  }
+
+  Result<std::vector<network::Card>> connect_new() override {
+    std::vector<network::Card> cards;
+    for (const std::string& name : script_.interfaces) {
+      if (!connected_.insert(name).second) continue;
+      ++script_.connected_interfaces;
+      cards.push_back({.interface = name, .mac = "02:00:00:00:00:01", .tap = {}, .vhost = {}});
+    }
+    return cards;
+  }
+  Result<network::Network> read() override {
+    network::Network network;
+    for (const std::string& name : connected_) {
+      network::Interface interface;
+      interface.name = name;
+      network.interfaces.push_back(interface);
+    }
+    return network;
+  }
+  int events() const override { return events_[0]; }
+  void take_events() override {}
+  UniqueFd take_loopback() override { return {}; }
+  Status disconnect(const std::vector<network::Card>& cards) override {
+    for (const network::Card& card : cards)
+      script_.connected_interfaces -= static_cast<int>(connected_.erase(card.interface));
+    return {};
+  }
+  Status disconnect_all() override {
+    script_.connected_interfaces -= static_cast<int>(connected_.size());
+    connected_.clear();
+    return {};
+  }
+
+ private:
+  Script& script_;
+  std::set<std::string> connected_;
+  int events_[2];
+};
+
 class FakeShare : public storage::Share {
  public:
   FakeShare(Script& script, const std::filesystem::path& run_dir)
@@ -160,7 +218,7 @@ class FakeStorage : public storage::ContainerStorage {
     KATA_CHECK(script_.at(Step::kMountRootfs));
     return "c/rootfs";
   }
-  Result<std::string> bind(const std::filesystem::path&, bool, bool) override { return "c/m"; }
+  Result<std::string> bind(const std::filesystem::path&, BindOptions) override { return "c/m"; }
   Status remove() override { return {}; }
 
  private:
@@ -191,20 +249,30 @@ class FakeVm : public hypervisor::Vm {
     if (!end_->is_set()) script_.end_vm("destroyed");
   }
   const hypervisor::VmIdentity& identity() const override { return identity_; }
-  Async<std::string> wait_exit() override { co_return co_await end_->wait(); }
+  Async<hypervisor::VmEnd> wait_exit() override {
+    const std::string reason = co_await end_->wait();
+    co_return hypervisor::VmEnd{.reason = reason, .killed = reason == kKilled};
+  }
   Async<void> stop() override {
     script_.end_vm("stopped");
     co_return Status{};
   }
   Async<void> attach(std::vector<hypervisor::Device> devices, uint32_t port) override {
     std::string call = fmt::format("attach {}", port);
-    for (const auto& device : devices)
-      call += std::holds_alternative<hypervisor::VhostUserFs>(device) ? " share" : " vsock";
+    for (const auto& device : devices) {
+      if (const auto* block = std::get_if<hypervisor::Block>(&device))
+        call += " " + block->serial;
+      else
+        call += std::holds_alternative<hypervisor::NetworkCard>(device)   ? " card"
+                : std::holds_alternative<hypervisor::VhostUserFs>(device) ? " share"
+                                                                          : " vsock";
+    }
     script_.vm_calls.push_back(call);
-    co_return Status{};
+    co_return script_.at(Step::kAttach);
   }
   Async<void> detach(uint32_t port) override {
     script_.vm_calls.push_back(fmt::format("detach {}", port));
+    KATA_CO_CHECK(die_if_told());
     co_return script_.at(Step::kDetach);
   }
   Async<void> save(int device_state_fd) override {
@@ -220,11 +288,18 @@ class FakeVm : public hypervisor::Vm {
   }
   Async<void> resume() override {
     script_.vm_calls.push_back("resume");
+    KATA_CO_CHECK(die_if_told());
     if (script_.fail_at == Step::kCloneSilent) co_return Status{};
     co_return send_ready_line(script_, run_dir_);
   }
 
  private:
+  Status die_if_told() {
+    if (script_.fail_at != Step::kVmKilled) return {};
+    script_.end_vm(kKilled);
+    return fail(Code::kUnavailable, "QEMU closed its monitor");
+  }
+
   Script& script_;
   std::filesystem::path run_dir_;
   std::optional<sys::Promise<std::string>> end_;
@@ -237,7 +312,10 @@ class FakeLauncher : public hypervisor::Launcher {
   Async<std::unique_ptr<hypervisor::Vm>> launch(const hypervisor::VmConfig& config) override {
     KATA_CO_CHECK(script_.at(Step::kLaunch));
     std::unique_ptr<hypervisor::Vm> vm = std::make_unique<FakeVm>(script_, config.run_dir);
-    script_.vm_calls.push_back(config.for_restore ? "launch for restore" : "launch");
+    std::string call = config.for_restore ? "launch for restore" : "launch";
+    for (const auto& device : config.devices)
+      if (std::holds_alternative<hypervisor::NetworkCard>(device)) call += " card";
+    script_.vm_calls.push_back(call);
     if (script_.fail_at == Step::kGuestDies) {
       script_.end_vm("exited with status 1");
     } else if (script_.fail_at == Step::kShareDies) {
@@ -264,10 +342,13 @@ class FakeAgent : public agent_client::Agent {
     KATA_CO_CHECK(script_.at(Step::kCreateSandbox));
     co_return agent_client::SandboxInfo{};
   }
-  Async<agent_client::CreatedProcess> create_container(const std::string& id, const std::string&,
-                                                       const std::string&,
+  Async<agent_client::CreatedProcess> create_container(const std::string& id,
+                                                       const agent_client::ContainerSpec& spec,
+                                                       const agent_client::ContainerRoot& root,
                                                        agent_client::StdioWanted wanted) override {
     KATA_CO_CHECK(script_.at(Step::kCreateContainer));
+    script_.last_spec = spec;
+    script_.last_root = root;
     script_.guest_containers.insert(id);
     script_.exits.insert_or_assign(
         id, sys::Promise<Result<agent_client::ProcessExit>>(script_.executor));
@@ -307,6 +388,12 @@ class FakeAgent : public agent_client::Agent {
   }
   Async<void> resume_container(const std::string& id) override {
     script_.calls.push_back("resume " + id);
+    co_return Status{};
+  }
+  Async<void> update_network(const network::Network& network) override {
+    std::string call = "network";
+    for (const network::Interface& interface : network.interfaces) call += " " + interface.name;
+    script_.calls.push_back(call);
     co_return Status{};
   }
   Async<void> update_container(const std::string&, const std::string&) override {
@@ -393,6 +480,10 @@ inline sandbox::Parts make_parts(Script& script) {
   parts.start_share = [&script](auto& run_dir) -> Result<std::unique_ptr<storage::Share>> {
     KATA_CHECK(script.at(Step::kStartShare));
     return std::make_unique<FakeShare>(script, run_dir);
+  };
+  parts.open_network = [&script]() -> Result<std::unique_ptr<network::PodNetwork>> {
+    if (!script.has_network) return nullptr;
+    return std::make_unique<FakeNetwork>(script);
   };
   parts.open_storage = [&script](auto&,
                                  auto&) -> Result<std::unique_ptr<storage::ContainerStorage>> {

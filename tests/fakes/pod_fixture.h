@@ -12,6 +12,7 @@
 
 #include "runtime/sandbox/kata_sandbox.h"
 #include "tests/fakes/fake_pod.h"
+#include "tests/fakes/temporary_directory.h"
 
 namespace kata::sandbox {
 
@@ -23,8 +24,6 @@ inline constexpr const char* kTestConfigJson = R"({"ociVersion": "1.0.2",
 struct Pod {
   /// `template_root`: where its templates are; empty: none. They depend on <template_root>.of.
   explicit Pod(const std::filesystem::path& template_root = {}) : script(loop.get_executor()) {
-    char name[] = "/tmp/kata-sandbox-test-XXXXXX";
-    root = mkdtemp(name);
     std::filesystem::create_directories(root / "bundle");
     std::ofstream(root / "bundle/config.json") << kTestConfigJson;
     SandboxOptions options;
@@ -52,7 +51,6 @@ struct Pod {
     // The coroutines that wait for the VM end with it, before the script that they use.
     sandbox.reset();
     settle();
-    std::filesystem::remove_all(root);
   }
 
   /// Runs one call, and whatever it sets off, until nothing is ready.
@@ -86,7 +84,8 @@ struct Pod {
   Result<uint32_t> create(const std::string& id) { return run(sandbox->create(request(id))); }
 
   asio::io_context loop;
-  std::filesystem::path root;
+  fakes::TemporaryDirectory directory;
+  std::filesystem::path root = directory.path();
   fakes::Script script;
   std::vector<std::string> events;
   std::shared_ptr<KataSandbox> sandbox;

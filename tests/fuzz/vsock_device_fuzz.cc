@@ -18,6 +18,7 @@
 #include "runtime/vsock/device.h"
 #include "runtime/vsock/test_guest.h"
 #include "runtime/vsock/unix_socket.h"
+#include "tests/fuzz/mutation.h"
 
 namespace kata::vsock::testing {
 namespace {
@@ -295,4 +296,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::abort();
   }
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned int seed) {
+  using namespace kata::fuzz;
+  Random random(seed);
+  constexpr size_t kStepBytes = sizeof(kata::vsock::testing::Step);
+  return put_result(mutate_records(as_text(data, size), kStepBytes, random), data, max_size);
 }

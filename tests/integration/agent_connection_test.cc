@@ -1,34 +1,17 @@
-// The host's client against a real agent, which runs as an ordinary process ($KATA_AGENT).
-#include <cstdlib>
-#include <filesystem>
+// The host's client against the agent's server, in one process.
+#include <array>
 
-#include <boost/asio/steady_timer.hpp>
 #include <catch2/catch.hpp>
 #include <sched.h>
+#include <sys/socket.h>
 
-#include "common/sys/subprocess.h"
-#include "common/sys/unix_socket.h"
+#include "agent/rpc/test_server.h"
 #include "runtime/agent_client/grpc_agent.h"
 
 namespace kata::agent_client {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr int kConnections = 2000;
-constexpr std::chrono::seconds kStartLimit{20};
-
-/// The agent has bound its socket when a connection is accepted.
-Async<UniqueFd> connect_when_there(fs::path socket) {
-  asio::steady_timer timer(co_await asio::this_coro::executor);
-  const auto deadline = std::chrono::steady_clock::now() + kStartLimit;
-  while (true) {
-    auto connected = sys::connect_unix(socket);
-    if (connected || std::chrono::steady_clock::now() > deadline) co_return connected;
-    timer.expires_after(std::chrono::milliseconds(10));
-    co_await timer.async_wait(asio::use_awaitable);
-  }
-}
 
 /// On one CPU, whose scheduler can put our thread ahead of gRPC's in the midst of its callback.
 void stay_on_one_cpu() {
@@ -44,12 +27,13 @@ void stay_on_one_cpu() {
   }
 }
 
-asio::awaitable<void> connect_ask_and_leave(asio::any_io_executor executor, fs::path socket,
+asio::awaitable<void> connect_ask_and_leave(asio::any_io_executor executor, rpc::Server& server,
                                             int& answered) {
   for (int i = 0; i < kConnections; ++i) {
-    auto connected = co_await connect_when_there(socket);
-    REQUIRE(connected);
-    auto agent = connect(executor, *std::move(connected));
+    std::array<int, 2> ends{};
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) == 0);
+    server.add_connection(UniqueFd(ends[0]));
+    auto agent = connect(executor, UniqueFd(ends[1]));
     const auto pong = co_await agent->ping();
     REQUIRE(pong);
     agent.reset();
@@ -59,24 +43,15 @@ asio::awaitable<void> connect_ask_and_leave(asio::any_io_executor executor, fs::
 
 TEST_CASE("a connection may be dropped as soon as its call is answered") {
   stay_on_one_cpu();
-  std::string pattern = "/tmp/kata-agent-it-XXXXXX";
-  REQUIRE(mkdtemp(pattern.data()));
-  const fs::path socket = fs::path(pattern) / "agent.sock";
+  rpc::testing::TestServer agent;
   asio::io_context loop;
-  sys::SubprocessOptions options;
-  options.executable = std::getenv("KATA_AGENT");
-  options.arguments = {"--no-init", "--listen", "unix:" + socket.native()};
-  auto process = sys::Subprocess::spawn(loop.get_executor(), options);
-  REQUIRE(process);
   int answered = 0;
-  asio::co_spawn(loop, connect_ask_and_leave(loop.get_executor(), socket, answered),
-                 [&](std::exception_ptr thrown) {
-                   REQUIRE((*process)->kill(SIGKILL));
+  asio::co_spawn(loop, connect_ask_and_leave(loop.get_executor(), *agent.server, answered),
+                 [](std::exception_ptr thrown) {
                    if (thrown) std::rethrow_exception(thrown);
                  });
   loop.run();
   CHECK(answered == kConnections);
-  fs::remove_all(pattern);
 }
 
 }  // namespace

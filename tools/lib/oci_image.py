@@ -32,6 +32,31 @@ def build_busybox_image(archive, name=BUSYBOX_IMAGE, files=None):
     return archive
 
 
+def build_layered_image(archive, name, layers):
+    """Writes the OCI archive `archive`: busybox below `layers` layers that add /layers/<n>/file; the
+    topmost but one hides what is in /layers/opaque, the topmost one removes /layers/1."""
+    archive = Path(archive)
+    with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
+        layout, root = Path(scratch) / "layout", Path(scratch) / "root"
+        make_root(root, {})
+        _make_layout(layout, root)
+        insert = ["insert", "--image", f"{layout}:latest"]
+        hidden, seen = Path(scratch) / "hidden", Path(scratch) / "opaque"
+        for directory in (hidden, seen):
+            directory.mkdir()
+            (directory / directory.name.replace("opaque", "seen")).write_text(f"{directory.name}\n")
+        for number in range(layers - 2):
+            added = Path(scratch) / str(number)
+            added.mkdir()
+            (added / "file").write_text(f"{number}\n")
+            _umoci([*insert, added, f"/layers/{number}"])
+        _umoci([*insert, hidden, "/layers/opaque"])
+        _umoci([*insert, "--opaque", seen, "/layers/opaque"])
+        _umoci([*insert, "--whiteout", "/layers/1"])
+        _write_archive(archive, layout, name)
+    return archive
+
+
 def make_root(root, files):
     """The image's tree in the directory `root`, which is made."""
     for directory in ("bin", "etc", "proc", "sys", "dev", "tmp", "root", "var"):
@@ -60,7 +85,11 @@ def _make_layout(layout, root):
             ["config", "--image", image, "--config.cmd", "/bin/sh", "--config.workingdir", "/",
              "--config.env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             ["gc", "--layout", layout]):
-        subprocess.run(["umoci", *arguments], check=True, capture_output=True, text=True)
+        _umoci(arguments)
+
+
+def _umoci(arguments):
+    subprocess.run(["umoci", *arguments], check=True, capture_output=True, text=True)
 
 
 def _write_archive(archive, layout, name):

@@ -35,9 +35,8 @@ CONFIG = """\
 version = 2
 root = {root}
 state = {state}
-# CRI needs CNI and a pause image; aufs, btrfs, devmapper and zfs only fill the log with skips.
-disabled_plugins = [
-  "io.containerd.grpc.v1.cri",
+# aufs, btrfs, devmapper and zfs only fill the log with skips.
+disabled_plugins = [{disabled}
   "io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper",
@@ -64,11 +63,13 @@ class ContainerdError(Exception):
 
 class PrivateContainerd:
     def __init__(self, directory, path_prefix=(), *, conf_file=None, env=None,
-                 binary="containerd", ctr_binary="ctr", extra_config=""):
+                 binary="containerd", ctr_binary="ctr", extra_config="", cri=False, enter=()):
         """path_prefix: one directory or several, first in containerd's PATH (where the shim is).
 
         conf_file becomes KATA_CONF_FILE; env is added to containerd's environment and with it to
-        the shims'; extra_config is appended to config.toml.
+        the shims'; extra_config is appended to config.toml. cri: with the CRI plugin, which needs CNI
+        and a pause image. enter: a command that starts containerd with the pid that it has itself
+        (nsenter).
         """
         self.directory = Path(directory).resolve()
         prefixes = [path_prefix] if isinstance(path_prefix, (str, Path)) else list(path_prefix)
@@ -76,6 +77,8 @@ class PrivateContainerd:
         self.ctr_binary = ctr_binary
         self.log_path = self.directory / "containerd.log"
         self._extra_config = extra_config
+        self._cri = cri
+        self._enter = tuple(enter)
         self._environment = {**os.environ, **(env or {})}
         self._environment["PATH"] = os.pathsep.join(
             [*(str(Path(prefix).resolve()) for prefix in prefixes), os.environ["PATH"]])
@@ -239,7 +242,7 @@ class PrivateContainerd:
             # would have to be polled for.
             ready.bind(str(ready_socket))
             self._process = subprocess.Popen(
-                [self.binary, "--config", str(self._config_path())],
+                [*self._enter, self.binary, "--config", str(self._config_path())],
                 env={**self._environment, "NOTIFY_SOCKET": str(ready_socket)},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
             self._record_instance()
@@ -272,6 +275,7 @@ class PrivateContainerd:
     def _write_config(self):
         # A JSON string is a TOML basic string.
         self._config_path().write_text(CONFIG.format(
+            disabled="" if self._cri else '\n  "io.containerd.grpc.v1.cri",',
             root=json.dumps(str(self.directory / "root")),
             state=json.dumps(str(self.state)),
             opt=json.dumps(str(self.directory / "opt")),

@@ -20,10 +20,12 @@ PROGRAMS = (SHIM, RUNTIME, AGENT)
 COMPILER_MEMORY_MIB = 1200
 
 
-def configure(stage, build=BUILD, options=("-Dbuildtype=debugoptimized",)):
-    """Meson finds ccache by itself. Configuring again is ninja's business."""
+def configure(stage, build=BUILD, options=("-Dbuildtype=debugoptimized",), compiler=None):
+    """Meson finds ccache by itself. Configuring again is ninja's business. `compiler`: another one
+    than Meson's choice."""
     if not (build / "build.ninja").exists():
-        stage.run(["meson", "setup", build, TOP, *options], cwd=TOP)
+        environment = {**os.environ, "CXX": compiler} if compiler else None
+        stage.run(["meson", "setup", build, TOP, *options], cwd=TOP, env=environment)
 
 
 def compile_targets(stage, *paths, build=BUILD):

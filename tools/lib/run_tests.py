@@ -7,15 +7,20 @@ import os
 import re
 import sys
 import xml.etree.ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import fuzzing
 import newer_containerd
 import packages
 import project
 from progress import CommandFailed, Progress
 
-SUITES = ("unit", "integration", "e2e", "bench")
-# Not part of "all": each compiles everything once more.
+SUITES = ("unit", "integration", "conformance", "e2e", "bench")
+# Not part of "all": end-to-end tests that take minutes each.
+SLOW = "slow"
+# Neither: half an hour of an emulated processor, and packages from Debian's archive.
+SOFTWARE = "software"
+# Neither: each compiles everything once more.
 SANITIZERS = {"asan": "address,undefined", "tsan": "thread"}
 # ThreadSanitizer is for what has threads, or shares memory with the guest. Not for the agent: it cannot
 # see how Debian's gRPC, which is not instrumented, hands things from thread to thread.
@@ -26,7 +31,9 @@ CATCH_FILTER = {"tsan": "~[process]"}
 PYTHON_UNIT_TESTS = (project.TOP / "guest-image", project.TOP / "tools", project.TOP / "tests/bench")
 # What a kernel can break: the isolation itself, processes, terminals, cgroups, the order of the ends.
 TUNED_KERNEL_TESTS = tuple(project.TOP / "tests/e2e" / f"test_{name}.py" for name in (
-    "isolation", "exec", "terminal", "task_api", "update", "oom", "template"))
+    "isolation", "exec", "terminal", "task_api", "update", "oom", "template", "block_roots", "network"))
+# Not part of "all" either: the instrumented build takes minutes.
+FUZZ, FUZZ_S = "fuzz", 600
 OUTPUT_TAIL_LINES = 40
 # Of Meson's 30 s a test executable: for machines that are busy with something else, too.
 TIMEOUT_MULTIPLIER = 10
@@ -40,11 +47,14 @@ class Totals:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    # What failed: a line that names it, and what it said.
+    failures: list[str] = field(default_factory=list)
 
     def add(self, other):
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
+        self.failures += other.failures
 
     def __str__(self):
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
@@ -52,9 +62,12 @@ class Totals:
 
 def main():
     parser = argparse.ArgumentParser(prog="tools/test", description=__doc__.partition(": ")[2])
-    parser.add_argument("suite", nargs="?", default="all", choices=(*SUITES, "all", *SANITIZERS))
+    parser.add_argument("suite", nargs="?", default="all",
+                        choices=(*SUITES, "all", SLOW, SOFTWARE, *SANITIZERS, FUZZ))
     parser.add_argument("--tuned-kernel", action="store_true", help="with the end-to-end tests: compile "
                         "the tuned guest kernel meanwhile, and run some of them with it, too")
+    parser.add_argument("--seconds", type=int, default=FUZZ_S,
+                        help="how long the fuzz targets run (default: %(default)s)")
     arguments = parser.parse_args()
     suite = arguments.suite
     suites = SUITES if suite == "all" else (suite,)
@@ -62,11 +75,17 @@ def main():
 
     progress = Progress("test", project.LOGS)
     tuned_kernel = arguments.tuned_kernel and "e2e" in suites
-    install_packages(progress, *(("kernel",) if tuned_kernel else ()))
+    install_packages(progress, *(("kernel",) if tuned_kernel else ()),
+                     *((suite,) if suite in (FUZZ, SOFTWARE) else ()))
     with project.tuned_kernel_in_background() if tuned_kernel else contextlib.nullcontext():
-        totals = run_sanitizer(progress, suite) if suite in SANITIZERS else run(progress, suites)
+        totals = (run_sanitizer(progress, suite) if suite in SANITIZERS
+                  else run_fuzz(progress, arguments.seconds) if suite == FUZZ
+                  else run(progress, suites))
         if tuned_kernel:
             totals.add(run_with_tuned_kernel(progress))
+    # Once more at the end: a log of thousands of lines is often kept without its middle.
+    for failure in totals.failures:
+        print(f"\nFAILED {failure}", flush=True)
     progress.finish()
     print(totals, flush=True)
     sys.exit(1 if totals.failed else 0)
@@ -81,18 +100,24 @@ def run(progress, suites):
         totals.add(run_pytest(progress, "unit of the tools", *PYTHON_UNIT_TESTS))
     if "integration" in suites:
         totals.add(run_meson(progress, "integration"))
+    if "conformance" in suites:
+        totals.add(run_pytest(progress, "conformance", project.TOP / "tests/conformance"))
     if "e2e" in suites:
         fetch_newer_containerds(progress)
         totals.add(run_pytest(progress, "e2e", project.TOP / "tests/e2e"))
+    if SLOW in suites:
+        totals.add(run_pytest(progress, "slow e2e", "--slow", project.TOP / "tests/e2e"))
     if "bench" in suites:
         totals.add(run_benchmarks(progress))
+    if SOFTWARE in suites:
+        totals.add(run_pytest(progress, SOFTWARE, project.TOP / "tests/software"))
     return totals
 
 
 def require_root(suites):
     if os.geteuid() != 0 and not set(suites) <= {"unit", *SANITIZERS}:
-        sys.exit("tools/test: integration and e2e tests and benchmarks have to run as root "
-                 "(VMs, mounts, containerd); 'tools/test unit' does not")
+        sys.exit("tools/test: fuzz targets, integration, conformance, e2e and software tests and "
+                 "benchmarks have to run as root (VMs, mounts, containerd); 'tools/test unit' does not")
 
 
 def install_packages(progress, *more):
@@ -132,17 +157,36 @@ def run_checks(progress):
     for name, command in (("layers", [project.TOP / "tools/check-layers"]),
                           ("format", [project.TOP / "tools/format", "--check"])):
         with progress.stage(name) as stage:
-            failed = stage.run(command, check=False, echo=True) != 0
-        totals.add(Totals(passed=int(not failed), failed=int(failed)))
+            totals.add(single(name, stage.run(command, check=False, echo=True)))
+    return totals
+
+
+def single(name, status):
+    """The totals of a check that is one test, by its exit status."""
+    if status == 0:
+        return Totals(passed=1)
+    return Totals(failed=1, failures=[f"{name}: status {status}"])
+
+
+def run_fuzz(progress, seconds):
+    """Each target is a test."""
+    with progress.stage("fuzz targets") as stage:
+        fuzzing.build(stage)
+    with progress.stage("fuzz") as stage:
+        outcomes = fuzzing.run(stage, seconds)
+    totals = Totals()
+    for outcome in outcomes:
+        found = [described(f"fuzz: {outcome}", "\n".join(outcome.findings))] if outcome.findings else []
+        totals.add(Totals(passed=not found, failed=bool(found), failures=found))
     return totals
 
 
 def run_benchmarks(progress):
     """Only whether they work: no figure of the short form makes one fail. All of them are one test."""
     with progress.stage("benchmarks") as stage:
-        failed = stage.run([project.TOP / "tools/bench", "all", "--short", "--build", project.BUILD,
-                            "--out", project.LOGS / "benchmarks"], check=False, echo=True) != 0
-    return Totals(passed=int(not failed), failed=int(failed))
+        return single("benchmarks", stage.run(
+            [project.TOP / "tools/bench", "all", "--short", "--build", project.BUILD,
+             "--out", project.LOGS / "benchmarks"], check=False, echo=True))
 
 
 def run_sanitizer(progress, name):
@@ -175,7 +219,7 @@ def run_meson(progress, suite, build=project.BUILD, tests=(), catch_filter=None)
             totals.add(meson_result(json.loads(line)))
     # Meson can fail without a failed test: no such suite, a broken build directory.
     if status != 0 and totals.failed == 0:
-        totals.failed = 1
+        totals.add(single(f"meson test --suite {suite}", status))
     return totals
 
 
@@ -187,12 +231,15 @@ def meson_result(test):
     if test["result"] == "OK":
         counted = CATCH_PASSED.search(output)
         return Totals(passed=int(counted.group(1)) if counted else 1)
-    print(f"\n{test['name']}: {test['result']}", *output.splitlines()[-OUTPUT_TAIL_LINES:],
-          sep="\n  ", flush=True)
+    failures = [described(f"{test['name']}: {test['result']}", output)]
     counted = CATCH_FAILED.search(output)
     if not counted:
-        return Totals(failed=1)
-    return Totals(passed=int(counted.group(2) or 0), failed=int(counted.group(3)))
+        return Totals(failed=1, failures=failures)
+    return Totals(int(counted.group(2) or 0), int(counted.group(3)), failures=failures)
+
+
+def described(name, output):
+    return "\n  ".join((name, *output.splitlines()[-OUTPUT_TAIL_LINES:]))
 
 
 def run_pytest(progress, name, *arguments):
@@ -204,16 +251,21 @@ def run_pytest(progress, name, *arguments):
                            check=False, echo=True, cwd=project.TOP)
     totals = pytest_result(report) if report.exists() else Totals()
     if status != 0 and totals.failed == 0:
-        totals.failed = 1
+        totals.add(single(f"pytest, {name}", status))
     return totals
 
 
 def pytest_result(report):
     totals = Totals()
-    for suite in xml.etree.ElementTree.parse(report).getroot().iter("testsuite"):
+    root = xml.etree.ElementTree.parse(report).getroot()
+    for suite in root.iter("testsuite"):
         failed = int(suite.get("failures")) + int(suite.get("errors"))
         skipped = int(suite.get("skipped"))
         totals.add(Totals(int(suite.get("tests")) - failed - skipped, failed, skipped))
+    for test in root.iter("testcase"):
+        for problem in (*test.iter("failure"), *test.iter("error")):
+            totals.failures.append(described(f"{test.get('classname')}::{test.get('name')}",
+                                             problem.text or problem.get("message") or ""))
     return totals
 
 

@@ -24,3 +24,26 @@ def test_pytest_reports_are_summed(tmp_path):
     report.write_text('<testsuites><testsuite errors="1" failures="2" skipped="3" tests="10"/>'
                       "</testsuites>")
     assert str(run_tests.pytest_result(report)) == "4 passed, 3 failed, 3 skipped"
+
+
+def test_what_failed_is_named_with_the_end_of_what_it_said(tmp_path):
+    report = tmp_path / "report.xml"
+    report.write_text('<testsuites><testsuite errors="0" failures="1" skipped="0" tests="2">'
+                      '<testcase classname="tests.e2e.test_exec" name="test_ps"/>'
+                      '<testcase classname="tests.e2e.test_exec" name="test_cat[kata]">'
+                      '<failure message="short">E  assert 1 == 2</failure></testcase>'
+                      "</testsuite></testsuites>")
+    assert run_tests.pytest_result(report).failures == [
+        "tests.e2e.test_exec::test_cat[kata]\n  E  assert 1 == 2"]
+
+    lines = [str(line) for line in range(100)]
+    of_meson = run_tests.meson_result({"name": "vsock", "result": "TIMEOUT", "stdout": "\n".join(lines)})
+    assert of_meson.failures[0].splitlines() == [
+        "vsock: TIMEOUT", *(f"  {line}" for line in lines[-run_tests.OUTPUT_TAIL_LINES:])]
+
+
+def test_totals_keep_what_failed_in_their_parts():
+    totals = run_tests.Totals()
+    totals.add(run_tests.single("format", 1))
+    totals.add(run_tests.single("layers", 0))
+    assert (totals.passed, totals.failed, totals.failures) == (1, 1, ["format: status 1"])

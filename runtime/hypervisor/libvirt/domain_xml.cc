@@ -25,7 +25,7 @@ std::string argument(std::string_view value) {
 Status add(const VhostUserVsock& vsock, const std::string& id, Rendered& out) {
   if (out.next_slot < kLastOwnSlot)
     return fail(Code::kOutOfRange, "too many devices that libvirt does not know");
-  KATA_TRY(RenderedDevice rendered, render_device(vsock, id, ""));
+  KATA_TRY(RenderedDevice rendered, render_device(vsock, id, {}));
   // libvirt places its own devices without knowing of this one.
   rendered.device["bus"] = "pcie.0";
   rendered.device["addr"] = fmt::format("{:#x}", out.next_slot--);
@@ -46,7 +46,7 @@ Status add(const KernelVsock&, const std::string&, Rendered&) {
 
 Status add(const VhostUserFs& fs, const std::string& id, Rendered& out) {
   // Checks what QEMU would refuse.
-  KATA_CHECK(render_device(fs, id, ""));
+  KATA_CHECK(render_device(fs, id, {}));
   out.devices += fmt::format(
       "    <filesystem type='mount'>\n"
       "      <driver type='virtiofs' queue='{}'/>\n"
@@ -55,6 +55,19 @@ Status add(const VhostUserFs& fs, const std::string& id, Rendered& out) {
       "    </filesystem>\n",
       kVirtiofsQueueSize, escape_xml(fs.socket.native()), escape_xml(fs.tag));
   return {};
+}
+
+Status add(const Block&, const std::string&, Rendered&) {
+  return fail(
+      Code::kUnimplemented,
+      "the libvirt launcher has no disks: set disable_block_device_use = true or launcher = "
+      "\"direct\" in [hypervisor.qemu]");
+}
+
+Status add(const NetworkCard&, const std::string&, Rendered&) {
+  return fail(Code::kUnimplemented,
+              "the libvirt launcher has no network yet: set launcher = \"direct\" in "
+              "[hypervisor.qemu]");
 }
 
 Result<Rendered> render_devices(const VmConfig& config) {

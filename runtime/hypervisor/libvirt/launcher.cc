@@ -113,13 +113,13 @@ class LibvirtVm final : public Vm {
   }
 
   const VmIdentity& identity() const override { return running_->identity; }
-  Async<std::string> wait_exit() override { return wait_exit(running_); }
+  Async<VmEnd> wait_exit() override { return wait_exit(running_); }
   Async<void> stop() override { return stop(worker_, running_); }
 
  private:
-  static Async<std::string> wait_exit(std::shared_ptr<const Running> running) {
+  static Async<VmEnd> wait_exit(std::shared_ptr<const Running> running) {
     KATA_CO_CHECK(co_await sys::wait_pidfd(running->pidfd.get()));
-    co_return describe_end(*running);
+    co_return VmEnd{.reason = describe_end(*running)};
   }
 
   static Async<void> stop(std::shared_ptr<Worker> worker, std::shared_ptr<const Running> running) {

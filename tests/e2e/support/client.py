@@ -77,8 +77,19 @@ class Client:
 
     def run_spec(self, spec_file, container=None):
         """ctr run --rm --config: the specification names command and root directory."""
-        return self.ctr("run", "--rm", "--runtime", self.type, "--config", spec_file,
-                        container or self.new_id())
+        return self.ctr(*self._spec_args("--rm", spec_file, container or self.new_id()))
+
+    def start_spec(self, spec_file):
+        """ctr run --detach --config: as start()."""
+        container = self.new_id()
+        outcome = self.ctr(*self._spec_args("--detach", spec_file, container))
+        assert outcome.status == 0, outcome
+        return container
+
+    def spec_session(self, spec_file):
+        """run_spec() in the background, as session()."""
+        container = self.new_id()
+        return self._session(container, container, self._spec_args("--rm", spec_file, container))
 
     def start(self, *command, flags=()):
         """ctr run --detach: the id of a running container, which the test removes."""
@@ -166,6 +177,9 @@ class Client:
 
     def _exec_args(self, flags, container, exec_id, command):
         return ("tasks", "exec", "--exec-id", exec_id or self.new_id(), *flags, container, *command)
+
+    def _spec_args(self, flag, spec_file, container):
+        return ("run", flag, "--runtime", self.type, "--config", spec_file, container)
 
     def _run_args(self, flags, image, container, command):
         return ("run", "--runtime", self.type, *flags, image, container or self.new_id(), *command)

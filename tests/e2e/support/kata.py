@@ -1,10 +1,10 @@
 """What the tests set up for our runtime: its configuration, and initramfs images that fail."""
 
-import json
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import kata_configuration
 from oci_image import BUSYBOX
 
 
@@ -49,11 +49,12 @@ class KataBuild:
 class KataConfig:
     """The configuration.toml that containerd's environment names. Shims read it when they start."""
 
-    def __init__(self, path, state_root, build, template):
+    def __init__(self, path, state_root, build, template, hypervisor=()):
         self.path = path
         self.state_root = state_root
         self._defaults = {
-            "hypervisor.qemu": {"kernel": str(build.kernel), "initrd": str(build.initrd)},
+            "hypervisor.qemu": {"kernel": str(build.kernel), "initrd": str(build.initrd),
+                                **dict(hypervisor)},
             "agent.kata": {"dial_timeout": BOOT_DEADLINE_S},
             "runtime": {"state_root": str(state_root), "enable_debug": True},
             "factory": {"template": template, "template_path": str(path.parent / "template")},
@@ -61,22 +62,14 @@ class KataConfig:
         self.reset()
 
     def reset(self):
-        self._write(self._defaults)
+        kata_configuration.write(self.path, self._defaults)
 
     def change(self, hypervisor=(), agent=(), runtime=(), factory=()):
         """The session's settings overlaid by these, until the end of the test."""
         changes = {"hypervisor.qemu": hypervisor, "agent.kata": agent, "runtime": runtime,
                    "factory": factory}
-        self._write({table: {**values, **dict(changes[table])}
-                     for table, values in self._defaults.items()})
-
-    def _write(self, tables):
-        # JSON's strings, integers and booleans are TOML's.
-        lines = []
-        for table, values in tables.items():
-            lines.append(f"[{table}]")
-            lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
-        self.path.write_text("\n".join(lines) + "\n")
+        kata_configuration.write(self.path, {table: {**values, **dict(changes[table])}
+                                             for table, values in self._defaults.items()})
 
 
 def write_initrd(path, init_script):

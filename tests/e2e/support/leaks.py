@@ -28,6 +28,11 @@ class LeakCheck:
         self._state_root = state_root
         self._namespace = namespace
         self._before = None
+        self._spared = []
+
+    def spare(self, containerd):
+        """One that more tests than the one that is checked use."""
+        self._spared.append(containerd)
 
     def begin(self):
         self._before = {directory: _entries(directory)
@@ -62,7 +67,8 @@ class LeakCheck:
 
     def processes(self):
         """Ours, without the harness: shims, QEMU, virtiofsd, a container's, a ctr that was left."""
-        harness = {os.getpid(), self._containerd.pid, self._events.pid}
+        harness = {os.getpid(), self._containerd.pid, self._events.pid,
+                   *(containerd.pid for containerd in self._spared)}
         return [process for process in processes.mentioning(
             [self._directory, self._state_root], f"/{self._namespace}")
                 if process.pid not in harness]
@@ -129,7 +135,8 @@ class LeakCheck:
 
     def _listening_sockets(self):
         """Unix sockets with our directory in their name, also abstract ones, as in `ss -xl`."""
-        own = (str(self._containerd.address), f"{self._containerd.address}.ttrpc")
+        own = {f"{containerd.address}{suffix}" for containerd in (self._containerd, *self._spared)
+               if containerd.pid for suffix in ("", ".ttrpc")}
         return [name for name in _unix_socket_names()
                 if self._is_ours(name) and name not in own]
 

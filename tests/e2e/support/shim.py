@@ -21,9 +21,10 @@ SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
 TASK = "containerd.task.v3.Task"
 # Module of the messages, and their names where they are not <method>Request and <method>Response.
 MODULES = {SANDBOX: "sandbox", TASK: "task"}
-REQUESTS = {"PingSandbox": "PingRequest", "Create": "CreateTaskRequest"}
+REQUESTS = {"PingSandbox": "PingRequest", "Create": "CreateTaskRequest",
+            "Exec": "ExecProcessRequest", "Update": "UpdateTaskRequest"}
 ANSWERS = {"PingSandbox": "PingResponse", "Create": "CreateTaskResponse"}
-NO_ANSWER = ("Kill", "Shutdown")
+NO_ANSWER = ("Kill", "Shutdown", "Exec", "Update")
 # ttrpc (PROTOCOL.md): length of the data, stream, type, flags.
 HEADER = struct.Struct(">IIBB")
 REQUEST, RESPONSE = 1, 2

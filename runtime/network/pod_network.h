@@ -1,0 +1,58 @@
+// The VM's part in its pod's network: each interface of the pod's namespace gets a network card in
+// the guest, with the same MAC, on the same link.
+//
+// The namespace is the one that this process lives in, from before its first thread on. What CNI
+// has made there stays as it is, but for an ingress qdisc while the VM runs.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/base/unique_fd.h"
+#include "common/error/error.h"
+#include "common/network/network.h"
+
+namespace kata::network {
+
+/// What a network card of the guest is made of. The descriptors stay open until QEMU has them.
+struct Card {
+  /// In the namespace.
+  std::string interface;
+  std::string mac;
+  UniqueFd tap;
+  /// Of /dev/vhost-net; empty where the host has none.
+  UniqueFd vhost;
+};
+
+/// Used on one thread; the calls are requests to the kernel and wait for nothing else. Destroyed:
+/// disconnect_all().
+class PodNetwork {
+ public:
+  virtual ~PodNetwork() = default;
+
+  /// A card for each interface that has come since the last call. Where one cannot be made, the
+  /// error names its interface, and none of this call is there.
+  virtual Result<std::vector<Card>> connect_new() = 0;
+
+  /// What the guest is to have now, of the interfaces that have a card.
+  virtual Result<Network> read() = 0;
+
+  /// Readable when something has changed, perhaps by a call of this; take_events() makes it
+  /// unreadable again.
+  virtual int events() const = 0;
+  virtual void take_events() = 0;
+
+  /// Once: a non-blocking socket that accepts every TCP connection made to the namespace's
+  /// loopback, which getsockname(2) tells the port of. Empty where the kernel cannot do it.
+  virtual UniqueFd take_loopback() = 0;
+
+  /// Leaves interfaces as they were found. Goes on after a failure and answers the first.
+  virtual Status disconnect(const std::vector<Card>& cards) = 0;
+  virtual Status disconnect_all() = 0;
+};
+
+/// FailedPrecondition or what the kernel says.
+Result<std::unique_ptr<PodNetwork>> open_pod_network();
+
+}  // namespace kata::network

@@ -1,0 +1,14 @@
+// What a Kubernetes pod may not ask of a VM.
+#pragma once
+
+#include "common/error/error.h"
+#include "common/oci/spec.h"
+
+namespace kata::sandbox {
+
+/// Of a pod's first container, as CRI describes it: FailedPrecondition when the pod wants to be in
+/// a namespace of the node's, with the field of the pod that says so. Anything else is no pod of
+/// CRI.
+Status check_pod(const oci::Spec& spec);
+
+}  // namespace kata::sandbox

@@ -1,0 +1,148 @@
+"""Volumes as kubelet sets them up on the host: what changes there is seen in the container."""
+
+import contextlib
+import itertools
+import subprocess
+import time
+
+import pytest
+
+CONFIG_MAPS = 64
+FILES_EACH = 100
+LARGE_TREE = 50_000
+# From kubelet's change to a container that reads the new value.
+SWAP_LIMIT_S = 1
+_versions = itertools.count()
+
+
+def swap(directory, files):
+    """As kubelet's atomic writer changes a configMap: a new directory, then the link ..data."""
+    fresh = directory / f"..v{next(_versions)}"
+    fresh.mkdir(parents=True)
+    for name, value in files.items():
+        (fresh / name).write_text(value)
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(f"..data/{name}")
+    (directory / "..new").symlink_to(fresh.name)
+    (directory / "..new").rename(directory / "..data")
+
+
+def mount(source, target, **fields):
+    return {"host_path": str(source), "container_path": target, **fields}
+
+
+@contextlib.contextmanager
+def mounted(*arguments):
+    """By mount(8); the last argument is where."""
+    subprocess.run(["mount", *arguments], check=True)
+    yield arguments[-1]
+    # Lazily: virtiofsd keeps what the guest has looked up.
+    subprocess.run(["umount", "--lazy", arguments[-1]], check=True)
+
+
+def test_config_map_that_changes(run_pod, tmp_path):
+    """Seen within a second. What is mounted by subPath stays what it was."""
+    swap(tmp_path / "map", {"key": "first"})
+    target = (tmp_path / "map/key").resolve()
+    container = run_pod().start("sleep", "1000", mounts=[
+        mount(tmp_path / "map", "/config", readonly=True), mount(target, "/one/key", readonly=True)])
+    script = "read line; echo ready; until [ $(cat /config/key) = $line ]; do :; done; echo seen"
+    for value in ("second", "third"):
+        with container.exec("sh", "-c", script) as streams:
+            streams.send(f"{value}\n")
+            streams.read_until("ready\n")
+            began = time.monotonic()
+            swap(tmp_path / "map", {"key": value})
+            streams.read_until("seen\n")
+            assert time.monotonic() - began < SWAP_LIMIT_S
+            assert streams.finish() == 0
+    assert container.sh("cat /one/key").text == "first"
+    assert container.sh("echo x > /config/key").status != 0
+
+
+def test_many_config_maps(run_pod, tmp_path):
+    """Each a mount of its own; all of them change while the container runs."""
+    def write_all(word):
+        for number in range(CONFIG_MAPS):
+            swap(tmp_path / str(number), {f"key{file}": f"{word} {number} {file}\n"
+                                          for file in range(FILES_EACH)})
+    write_all("first")
+    container = run_pod().start("sleep", "1000", mounts=[
+        mount(tmp_path / str(number), f"/config/{number}", readonly=True)
+        for number in range(CONFIG_MAPS)])
+    for word in ("first", "second"):
+        expected = sorted(f"{word} {number} {file}" for number in range(CONFIG_MAPS)
+                          for file in range(FILES_EACH))
+        assert sorted(container.sh("cat /config/*/*").text.splitlines()) == expected
+        write_all("second")
+
+
+def test_empty_dirs(run_pod, tmp_path):
+    """Containers of a pod share them; the size of one in memory holds."""
+    disk, memory = tmp_path / "disk", tmp_path / "memory"
+    disk.mkdir(mode=0o777)
+    memory.mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs", memory):
+        mounts = [mount(disk, "/disk"), mount(memory, "/memory")]
+        pod = run_pod()
+        one = pod.start("sleep", "1000", name="one", mounts=mounts)
+        other = pod.start("sleep", "1000", name="other", mounts=mounts)
+        for directory in ("/disk", "/memory"):
+            assert one.sh(f"mkdir {directory}/d && echo x > {directory}/d/file").status == 0
+            assert other.sh(f"cat {directory}/d/file && rm -r {directory}/d").text == "x\n"
+            assert one.sh(f"ls -A {directory}").text == ""
+        full = one.sh("dd if=/dev/zero of=/memory/file bs=64k count=32")
+        assert full.status != 0 and "No space left on device" in full.error
+        assert one.sh("rm /memory/file").status == 0
+        pod.stop()
+
+
+def test_sub_paths(run_pod, tmp_path):
+    """kubelet mounts a directory or a file of a volume elsewhere and names that."""
+    volume, directory, file = (tmp_path / name for name in ("volume", "directory", "file"))
+    (volume / "sub/deeper").mkdir(parents=True)
+    (volume / "sub/text").write_text("text")
+    directory.mkdir()
+    file.touch()
+    with mounted("--bind", volume / "sub", directory), mounted("--bind", volume / "sub/text", file):
+        pod = run_pod()
+        container = pod.start("sleep", "1000", mounts=[
+            mount(directory, "/data/sub"), mount(file, "/data/file", readonly=True)])
+        assert container.sh("cat /data/file /data/sub/text").text == "texttext"
+        assert container.sh("echo more >> /data/file").status != 0
+        assert container.sh("echo new > /data/sub/deeper/new; ls -A /data").text == "file\nsub\n"
+        assert (volume / "sub/deeper/new").read_text() == "new\n"
+        pod.stop()
+
+
+def test_mounts_that_come_later(run_pod, tmp_path):
+    """Propagation HostToContainer; without it they stay on the host."""
+    with mounted("--bind", tmp_path, tmp_path):
+        subprocess.run(["mount", "--make-shared", tmp_path], check=True)
+        (tmp_path / "point").mkdir()
+        pod = run_pod()
+        container = pod.start("sleep", "1000", mounts=[
+            mount(tmp_path, "/follows", propagation=1), mount(tmp_path, "/stays")])
+        with mounted("-t", "tmpfs", "tmpfs", tmp_path / "point"):
+            (tmp_path / "point/file").touch()
+            assert container.sh("ls /follows/point").text == "file\n"
+            assert container.sh("ls /stays/point").text == ""
+        pod.stop()
+
+
+@pytest.mark.slow
+def test_large_tree(run_pod, tmp_path):
+    """Read whole, and removed by the container."""
+    for number in range(LARGE_TREE):
+        directory = tmp_path / str(number // 1000)
+        if number % 1000 == 0:
+            directory.mkdir()
+        (directory / str(number)).write_text(str(number))
+    container = run_pod().start("sleep", "1000", mounts=[mount(tmp_path, "/tree")])
+    with container.exec("sh", "-c", "find /tree -type f | wc -l; cat /tree/*/* | wc -c") as streams:
+        assert streams.finish() == 0
+        assert streams.text.split() == [str(LARGE_TREE),
+                                        str(sum(len(str(number)) for number in range(LARGE_TREE)))]
+    with container.exec("sh", "-c", "rm -r /tree/*") as streams:
+        assert streams.finish() == 0
+    assert list(tmp_path.iterdir()) == []
