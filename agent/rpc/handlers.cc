@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "agent/rpc/metrics.h"
+#include "agent/sandbox/modules.h"
+#include "agent/sandbox/processors.h"
 #include "common/base/id.h"
 #include "common/log/log.h"
 
@@ -198,6 +200,15 @@ Result<pb::UpdateNetworkResponse> update_network(sandbox::Sandbox& sandbox,
                                                  const pb::UpdateNetworkRequest& request) {
   KATA_CHECK(sandbox.update_network(network_of(request)));
   return pb::UpdateNetworkResponse();
+}
+
+Result<pb::ResizeGuestResponse> resize_guest(sandbox::Sandbox&,
+                                             const pb::ResizeGuestRequest& request) {
+  // The host waits a little longer.
+  constexpr std::chrono::seconds kProcessorLimit{10};
+  if (request.hot_memory()) KATA_CHECK(sandbox::load_module_on_demand("virtio_mem"));
+  KATA_CHECK(sandbox::use_processors(request.processors(), kProcessorLimit));
+  return pb::ResizeGuestResponse();
 }
 
 Result<pb::GetMetricsResponse> get_metrics(sandbox::Sandbox& sandbox,

@@ -27,6 +27,8 @@ Result<pb::ResumeContainerResponse> resume_container(sandbox::Sandbox& sandbox,
                                                      const pb::ResumeContainerRequest& request);
 Result<pb::UpdateNetworkResponse> update_network(sandbox::Sandbox& sandbox,
                                                  const pb::UpdateNetworkRequest& request);
+Result<pb::ResizeGuestResponse> resize_guest(sandbox::Sandbox& sandbox,
+                                             const pb::ResizeGuestRequest& request);
 Result<pb::UpdateContainerResponse> update_container(sandbox::Sandbox& sandbox,
                                                      const pb::UpdateContainerRequest& request);
 Result<pb::GetMetricsResponse> get_metrics(sandbox::Sandbox& sandbox,

@@ -125,6 +125,7 @@ class GrpcServer : public Server {
     serve_blocking<pb::ResumeContainerRequest>(&Service::RequestResumeContainer, resume_container);
     serve_blocking<pb::UpdateContainerRequest>(&Service::RequestUpdateContainer, update_container);
     serve_blocking<pb::UpdateNetworkRequest>(&Service::RequestUpdateNetwork, update_network);
+    serve_blocking<pb::ResizeGuestRequest>(&Service::RequestResizeGuest, resize_guest);
     serve_blocking<pb::GetMetricsRequest>(&Service::RequestGetMetrics, get_metrics);
     serve<pb::WaitOomRequest, pb::WaitOomResponse>(
         &Service::RequestWaitOom, [this](const pb::WaitOomRequest& request, auto finish) {

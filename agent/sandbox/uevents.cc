@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include <linux/netlink.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 namespace kata::sandbox {
@@ -59,6 +60,19 @@ bool Uevents::take(std::initializer_list<std::string_view> lines) {
                          lines, [&](std::string_view line) { return has_line(message, line); });
   }
   return taken;
+}
+
+Result<bool> Uevents::wait(std::initializer_list<std::string_view> lines,
+                           std::chrono::steady_clock::time_point deadline) {
+  for (;;) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return false;
+    pollfd watched{socket_.get(), POLLIN, 0};
+    if (poll(&watched, 1, static_cast<int>(left.count())) < 0 && errno != EINTR)
+      return fail_errno("wait for uevents");
+    if (take(lines)) return true;
+  }
 }
 
 }  // namespace kata::sandbox

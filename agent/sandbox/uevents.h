@@ -1,6 +1,7 @@
 // The kernel's word of devices that come and go (NETLINK_KOBJECT_UEVENT; the guest has no udev).
 #pragma once
 
+#include <chrono>
 #include <initializer_list>
 #include <string_view>
 
@@ -20,6 +21,9 @@ class Uevents {
   /// Reads all that has come: whether one event has all of these lines ("ACTION=add",
   /// "SUBSYSTEM=block"…), or some were lost, of which it may be one.
   bool take(std::initializer_list<std::string_view> lines);
+  /// Waits until take() would say yes: whether it did before the deadline.
+  Result<bool> wait(std::initializer_list<std::string_view> lines,
+                    std::chrono::steady_clock::time_point deadline);
 
  private:
   explicit Uevents(UniqueFd socket) : socket_(std::move(socket)) {}

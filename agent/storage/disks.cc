@@ -1,11 +1,8 @@
 #include "agent/storage/disks.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <optional>
 #include <system_error>
-
-#include <poll.h>
 
 #include "agent/sandbox/uevents.h"
 #include "common/sys/file.h"
@@ -14,7 +11,6 @@ namespace kata::storage {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 
 Result<std::optional<fs::path>> find_disk(const std::string& serial, const DiskPlaces& places) {
   // VIRTIO_BLK_ID_BYTES and a newline.
@@ -31,29 +27,17 @@ Result<std::optional<fs::path>> find_disk(const std::string& serial, const DiskP
   return std::nullopt;
 }
 
-/// Whether something may have come before the deadline.
-Result<bool> wait_for_disks(sandbox::Uevents& uevents, Clock::time_point deadline) {
-  for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    if (left <= 0) return false;
-    pollfd watched{uevents.descriptor(), POLLIN, 0};
-    if (poll(&watched, 1, static_cast<int>(left)) < 0 && errno != EINTR)
-      return fail_errno("wait for uevents");
-    if (uevents.take({"ACTION=add", "SUBSYSTEM=block"})) return true;
-  }
-}
-
 }  // namespace
 
 Result<fs::path> await_disk(const std::string& serial, std::chrono::seconds limit,
                             const DiskPlaces& places) {
-  const auto deadline = Clock::now() + limit;
+  const auto deadline = std::chrono::steady_clock::now() + limit;
   // Before the first look: what comes between is not missed.
   KATA_TRY(auto uevents, sandbox::Uevents::open());
   for (;;) {
     KATA_TRY(const auto found, find_disk(serial, places));
     if (found) return *found;
-    KATA_TRY(const bool more, wait_for_disks(uevents, deadline));
+    KATA_TRY(const bool more, uevents.wait({"ACTION=add", "SUBSYSTEM=block"}, deadline));
     if (!more)
       return fail(Code::kNotFound,
                   "the disk with the serial number \"{}\" has not come within {} s", serial,

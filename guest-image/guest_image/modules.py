@@ -6,8 +6,9 @@ from . import GuestImageError, elf
 # transport, the pod's share.
 BOOT_MODULES = ("virtio_pci", "vmw_vsock_virtio_transport", "virtiofs")
 
-# What it loads when a container's root is on disks: each when it is wanted, after its dependencies.
-ON_DEMAND_MODULES = ("virtio_blk", "virtio_net", "ext4", "erofs", "overlay")
+# What it loads when a container's root is on disks, the pod has a network or the VM changes its size:
+# each when it is wanted, after its dependencies.
+ON_DEMAND_MODULES = ("virtio_blk", "virtio_mem", "virtio_net", "ext4", "erofs", "overlay")
 
 
 def canonical(name):

@@ -110,6 +110,9 @@ class Agent {
                                        const std::string& oci_resources_json) = 0;
   /// The whole of the pod's network, each time. DeadlineExceeded: a card has not come.
   virtual Async<void> update_network(const network::Network& network) = 0;
+  /// Has the guest use so many of the VM's processors and, with `hot_memory`, makes it ready for
+  /// memory that comes and goes. NotFound: a processor has not come.
+  virtual Async<void> resize_guest(uint32_t processors, bool hot_memory) = 0;
   /// A message io.containerd.cgroups.v2.Metrics, encoded. An empty id: of all containers together.
   virtual Async<std::string> metrics(const std::string& id) = 0;
   /// DeadlineExceeded: the agent has not answered for so long that it must hang.

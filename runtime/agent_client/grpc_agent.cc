@@ -28,6 +28,8 @@ constexpr std::chrono::seconds kPrepareLimit{60};
 constexpr std::chrono::seconds kSandboxLimit{120};
 /// Cards come within a minute, or not at all.
 constexpr std::chrono::seconds kNetworkLimit{90};
+/// A little more than the agent waits for a processor.
+constexpr std::chrono::seconds kResizeLimit{30};
 /// As many as the kernel's generator has for a key.
 constexpr size_t kEntropyBytes = 32;
 
@@ -252,6 +254,14 @@ class GrpcAgent : public Agent {
     call->context.set_deadline(std::chrono::system_clock::now() + kNetworkLimit);
     describe(network, call->request);
     co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::UpdateNetwork);
+  }
+
+  Async<void> resize_guest(uint32_t processors, bool hot_memory) override {
+    auto call = std::make_shared<Call<pb::ResizeGuestRequest, pb::ResizeGuestResponse>>();
+    call->context.set_deadline(std::chrono::system_clock::now() + kResizeLimit);
+    call->request.set_processors(processors);
+    call->request.set_hot_memory(hot_memory);
+    co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::ResizeGuest);
   }
 
   Async<void> update_container(const std::string& id,

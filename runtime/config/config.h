@@ -18,12 +18,15 @@ enum class VsockChoice { kAuto, kKernel, kVhostUser };
 
 struct Hypervisor {                                            // [hypervisor.qemu]
   std::filesystem::path path = "/usr/bin/qemu-system-x86_64";  // path
-  std::filesystem::path kernel;            // kernel (default: installed beside the runtime)
-  std::filesystem::path initrd;            // initrd
-  std::string machine_type = "q35";        // machine_type
-  std::string kernel_params;               // kernel_params, appended to ours
-  uint32_t default_vcpus = 1;              // default_vcpus
-  uint64_t default_memory_mib = 256;       // default_memory, MiB
+  std::filesystem::path kernel;       // kernel (default: installed beside the runtime)
+  std::filesystem::path initrd;       // initrd
+  std::string machine_type = "q35";   // machine_type
+  std::string kernel_params;          // kernel_params, appended to ours
+  uint32_t default_vcpus = 1;         // default_vcpus
+  uint64_t default_memory_mib = 256;  // default_memory, MiB
+  /// What the limits of a pod's containers may make of these; 0: what the host has.
+  uint32_t default_maxvcpus = 0;           // default_maxvcpus
+  uint64_t default_maxmemory_mib = 0;      // default_maxmemory, MiB
   std::filesystem::path virtio_fs_daemon;  // virtio_fs_daemon (default: the first found)
   std::string virtio_fs_cache = "auto";    // virtio_fs_cache: never|auto|always
   /// A root on a block device or in an image file is shared like any other, too.

@@ -168,6 +168,8 @@ void add_hypervisor_keys(std::vector<Key>& keys) {
   add("default_vcpus", &Hypervisor::default_vcpus, number(1, kMaxVcpus, ""));
   add("default_memory", &Hypervisor::default_memory_mib,
       number(kMinMemoryMib, kMaxMemoryMib, " MiB"));
+  add("default_maxvcpus", &Hypervisor::default_maxvcpus, number(0, kMaxVcpus, ""));
+  add("default_maxmemory", &Hypervisor::default_maxmemory_mib, number(0, kMaxMemoryMib, " MiB"));
   add("virtio_fs_daemon", &Hypervisor::virtio_fs_daemon, expect_path);
   add("virtio_fs_cache", &Hypervisor::virtio_fs_cache, one_of(kCacheModes));
   add("disable_block_device_use", &Hypervisor::disable_block_device_use, expect<bool>);

@@ -1,5 +1,7 @@
 #include "runtime/hypervisor/command_line.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "common/sys/subprocess.h"
@@ -29,6 +31,8 @@ class Renderer {
   CommandLine line_;
 };
 
+bool has_hot_memory(const VmConfig& config) { return config.max_memory_mib > config.memory_mib; }
+
 void add_memory(Renderer& out, const VmConfig& config) {
   if (config.memory_fd < 0) {
     out.add("-object",
@@ -43,17 +47,21 @@ void add_memory(Renderer& out, const VmConfig& config) {
 
 void add_machine(Renderer& out, const VmConfig& config) {
   const bool kvm = config.accelerator == Accelerator::kKvm;
+  const uint32_t max_vcpus = std::max(config.vcpus, config.max_vcpus);
   // Nothing that a container guest can use is lost: no HPET (the TSC and the APIC timer are there),
   // no SMM, no SATA, no SMBus, no PS/2, no VMware port. Less to emulate, less to probe at boot,
   // less for a hostile guest to attack.
   out.add("-machine", fmt::format("{},memory-backend=ram,usb=off,graphics=off,hpet=off,smm=off,"
                                   "sata=off,smbus=off,i8042=off,vmport=off,dump-guest-core=off",
                                   config.machine_type));
-  out.add("-accel", kvm ? "kvm" : config.vcpus > 1 ? "tcg,thread=multi" : "tcg,thread=single");
+  out.add("-accel", kvm ? "kvm" : max_vcpus > 1 ? "tcg,thread=multi" : "tcg,thread=single");
   // TCG runs "rep movsb" byte by byte: without these two the guest's kernel copies by words.
   out.add("-cpu", kvm ? "host" : "max,erms=off,fsrm=off");
-  out.add("-smp", fmt::format("cpus={},sockets=1,cores={},threads=1", config.vcpus, config.vcpus));
-  out.add("-m", fmt::format("{}M", config.memory_mib));
+  out.add("-smp", fmt::format("cpus={},maxcpus={},sockets=1,cores={},threads=1", config.vcpus,
+                              max_vcpus, max_vcpus));
+  out.add("-m", has_hot_memory(config)
+                    ? fmt::format("{}M,maxmem={}M", config.memory_mib, config.max_memory_mib)
+                    : fmt::format("{}M", config.memory_mib));
   add_memory(out, config);
   out.add("-rtc", kvm ? "base=utc,clock=host,driftfix=slew" : "base=utc,clock=host");
 }
@@ -113,6 +121,7 @@ Status add_devices(Renderer& out, const VmConfig& config) {
     const std::string id = in_slot ? function_id(0, i) : device_id(i);
     const NameFd name_fd = [&out](int fd) { return std::to_string(out.pass_fd(fd)); };
     KATA_TRY(RenderedDevice rendered, render_device(config.devices[i], id, name_fd));
+    if (!rendered.object.is_null()) out.add("-object", rendered.object.dump());
     if (!rendered.chardev_id.empty())
       out.add("-chardev", fmt::format("socket,id={},path={}", rendered.chardev_id,
                                       escape_option(rendered.chardev_socket)));
@@ -145,6 +154,11 @@ std::string base_kernel_command_line(const VmConfig& config) {
   // A single CPU makes the kernel patch some 8000 lock prefixes away: code that TCG translates, and
   // gains nothing from (docs/adr/0006-tuned-kernel.md).
   if (config.accelerator == Accelerator::kTcg) line += " no_timer_check noreplace-smp";
+  // Memory that comes is for what can be moved away again, in a proportion that leaves the kernel
+  // room for its own. Memory above 4 GiB, which may come, is no reason to keep 64 MiB of bounce
+  // buffers: virtio reaches everything.
+  if (has_hot_memory(config))
+    line += " memhp_default_state=online memory_hotplug.online_policy=auto-movable swiotlb=noforce";
   return line;
 }
 

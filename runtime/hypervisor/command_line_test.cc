@@ -79,10 +79,34 @@ TEST_CASE("the accelerator chooses CPU and threads") {
   CHECK(values(arguments(config), "-cpu").front() == "max,erms=off,fsrm=off");
   config.vcpus = 2;
   CHECK(values(arguments(config), "-accel").front() == "tcg,thread=multi");
-  CHECK(values(arguments(config), "-smp").front() == "cpus=2,sockets=1,cores=2,threads=1");
+  CHECK(values(arguments(config), "-smp").front() ==
+        "cpus=2,maxcpus=2,sockets=1,cores=2,threads=1");
   config.accelerator = Accelerator::kKvm;
   CHECK(values(arguments(config), "-accel").front() == "kvm");
   CHECK(values(arguments(config), "-cpu").front() == "host");
+}
+
+TEST_CASE("room for processors and memory that come later") {
+  VmConfig config = example();
+  CHECK(values(arguments(config), "-smp").front() ==
+        "cpus=1,maxcpus=1,sockets=1,cores=1,threads=1");
+  CHECK(base_kernel_command_line(config).find("memhp") == std::string::npos);
+  config.max_vcpus = 4;
+  config.max_memory_mib = config.memory_mib + 1024;
+  config.devices = {HotMemory{.max_mib = 1024}};
+  const auto line = arguments(config);
+  CHECK(values(line, "-smp").front() == "cpus=1,maxcpus=4,sockets=1,cores=4,threads=1");
+  CHECK(values(line, "-m").front() == "256M,maxmem=1280M");
+  CHECK(values(line, "-accel").front() == "tcg,thread=multi");
+  CHECK(holds(values(line, "-object"),
+              R"({"id":"hot-memory-ram","qom-type":"memory-backend-memfd","reserve":false,)"
+              R"("share":true,"size":1073741824})"));
+  CHECK(holds(values(line, "-device"),
+              R"({"driver":"virtio-mem-pci","id":"hot-memory","memdev":"hot-memory-ram"})"));
+  CHECK(base_kernel_command_line(config).find("online_policy=auto-movable") != std::string::npos);
+
+  config.devices = {HotMemory{.max_mib = 1023}};
+  CHECK(render_command_line(config, kQmpFd).error().code() == Code::kInvalidArgument);
 }
 
 TEST_CASE("monitor and console") {

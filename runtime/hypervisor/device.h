@@ -47,6 +47,16 @@ struct NetworkCard {
   std::string mac;
 };
 
-using Device = std::variant<VhostUserVsock, KernelVsock, VhostUserFs, Block, NetworkCard>;
+/// What memory comes and goes in: a huge page of the host.
+inline constexpr uint64_t kHotMemoryBlockMib = 2;
+
+/// virtio-mem-pci (VIRTIO 1.2, section 5.15): memory that comes and goes while the guest runs, from
+/// nothing to `max_mib`, in such blocks. A VM has at most one.
+struct HotMemory {
+  uint64_t max_mib = 0;
+};
+
+using Device =
+    std::variant<VhostUserVsock, KernelVsock, VhostUserFs, Block, NetworkCard, HotMemory>;
 
 }  // namespace kata::hypervisor

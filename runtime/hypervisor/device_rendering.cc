@@ -28,6 +28,7 @@ Result<RenderedDevice> render(const VhostUserVsock& vsock, const std::string& id
   KATA_CHECK(check_socket(vsock.socket));
   const std::string chardev = id + "-socket";
   return RenderedDevice{
+      .object = {},
       .chardev_id = chardev,
       .chardev_socket = vsock.socket.native(),
       .blockdev = {},
@@ -40,7 +41,8 @@ Result<RenderedDevice> render(const KernelVsock& vsock, const std::string& id,
   if (vsock.guest_cid < kFirstGuestCid || vsock.vhost_fd < 0)
     return fail(Code::kInvalidArgument, "the kernel's vsock needs a guest CID from 3 on, not {}",
                 vsock.guest_cid);
-  return RenderedDevice{.chardev_id = {},
+  return RenderedDevice{.object = {},
+                        .chardev_id = {},
                         .chardev_socket = {},
                         .blockdev = {},
                         .netdev = {},
@@ -57,6 +59,7 @@ Result<RenderedDevice> render(const VhostUserFs& fs, const std::string& id, cons
                 fs.tag, kMaxFsTagBytes);
   const std::string chardev = id + "-socket";
   return RenderedDevice{
+      .object = {},
       .chardev_id = chardev,
       .chardev_socket = fs.socket.native(),
       .blockdev = {},
@@ -93,7 +96,8 @@ Result<RenderedDevice> render(const Block& block, const std::string& id, const N
                              {"file", std::move(file)}};
   // The guest hears of every error: QEMU's own choice for a full file system of the host is to stop
   // the VM, and nobody here would let it go on.
-  return RenderedDevice{.chardev_id = {},
+  return RenderedDevice{.object = {},
+                        .chardev_id = {},
                         .chardev_socket = {},
                         .blockdev = std::move(blockdev),
                         .netdev = {},
@@ -114,7 +118,8 @@ Result<RenderedDevice> render(const NetworkCard& card, const std::string& id,
     netdev["vhostfd"] = name_fd(card.vhost_fd);
   }
   // Nobody boots from the network: no ROM for it.
-  return RenderedDevice{.chardev_id = {},
+  return RenderedDevice{.object = {},
+                        .chardev_id = {},
                         .chardev_socket = {},
                         .blockdev = {},
                         .netdev = std::move(netdev),
@@ -123,6 +128,26 @@ Result<RenderedDevice> render(const NetworkCard& card, const std::string& id,
                                    {"netdev", netdev_id},
                                    {"mac", card.mac},
                                    {"romfile", ""}}};
+}
+
+Result<RenderedDevice> render(const HotMemory& memory, const std::string&, const NameFd&) {
+  if (memory.max_mib == 0 || memory.max_mib % kHotMemoryBlockMib != 0)
+    return fail(Code::kInvalidArgument, "{} MiB of hot memory: it comes in blocks of {} MiB",
+                memory.max_mib, kHotMemoryBlockMib);
+  const std::string backend = std::string(kHotMemoryId) + "-ram";
+  // Shared, as all of the guest's RAM: the back ends of the VM's devices map it. Nothing of it is
+  // used before the guest has it.
+  return RenderedDevice{
+      .object = {{"qom-type", "memory-backend-memfd"},
+                 {"id", backend},
+                 {"size", memory.max_mib * 1024 * 1024},
+                 {"share", true},
+                 {"reserve", false}},
+      .chardev_id = {},
+      .chardev_socket = {},
+      .blockdev = {},
+      .netdev = {},
+      .device = {{"driver", "virtio-mem-pci"}, {"id", kHotMemoryId}, {"memdev", backend}}};
 }
 
 }  // namespace

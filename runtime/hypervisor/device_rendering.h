@@ -14,6 +14,8 @@
 namespace kata::hypervisor {
 
 struct RenderedDevice {
+  /// An object that must exist first: the arguments of object-add; null: none.
+  nlohmann::json object{};
   /// A character device that must exist first; empty path: none.
   std::string chardev_id;
   std::string chardev_socket;
@@ -25,11 +27,14 @@ struct RenderedDevice {
   nlohmann::json device;
 };
 
+/// The HotMemory of a VM, whatever place it has.
+inline constexpr const char* kHotMemoryId = "hot-memory";
+
 /// How QEMU will know a descriptor: its number there, or the name that it is given with getfd.
 using NameFd = std::function<std::string(int fd)>;
 
-/// `id` names the device in the VM. `name_fd` is called for each descriptor that the device is made
-/// of. InvalidArgument: a value QEMU cannot take.
+/// `id` names the device in the VM, unless there is only one of its kind. `name_fd` is called for
+/// each descriptor that the device is made of. InvalidArgument: a value QEMU cannot take.
 Result<RenderedDevice> render_device(const Device& device, const std::string& id,
                                      const NameFd& name_fd);
 

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 #include <sys/stat.h>
 
+#include "common/sys/file.h"
 #include "tests/fakes/temporary_directory.h"
 
 namespace kata::hypervisor {
@@ -174,6 +175,69 @@ TEST_CASE("a VM that ends by itself says why") {
   REQUIRE(end.has_value());
   CHECK_FALSE(end->killed);
   CHECK(end->reason == "exited with status 0 after the guest reset itself (a kernel panic does)");
+}
+
+/// Keeps what it is asked in the file `requests` and gives these answers, in turn.
+std::string answering(const std::vector<std::string>& returns) {
+  std::string script = kGoodQemu;
+  int id = 2;
+  for (const std::string& value : returns)
+    script += fmt::format(
+        "read -r request <&3\necho \"$request\" >> ${{0%/*}}/requests\n"
+        "printf '{{\"return\": {}, \"id\": {}}}\\n' >&3\n",
+        value, id++);
+  return script + "read -r end <&3\n";
+}
+
+TEST_CASE("a processor is plugged into the first free place") {
+  Workshop shop;
+  shop.write_qemu(answering(
+      {R"([{"props": {"core-id": 2}, "type": "c"}, {"props": {"core-id": 1, "node-id": 0},)"
+       R"( "type": "c"}, {"props": {"core-id": 0}, "type": "c", "qom-path": "/machine/x"}])",
+       "{}"}));
+  const auto vm = shop.launch();
+  REQUIRE(vm.has_value());
+  REQUIRE(shop.await((*vm)->plug_vcpus(2)));
+  const std::string asked =
+      *sys::read_file(shop.config().qemu_path.parent_path() / "requests", 4096);
+  CHECK(contains(asked, R"("arguments":{"core-id":1,"driver":"c","id":"cpu1","node-id":0})"));
+}
+
+TEST_CASE("more processors than the VM can have are refused, whatever QEMU says") {
+  for (const char* answer :
+       {"[]", "{}", "7", R"([1, "text", [[]]])", R"([{"props": 5, "type": {}, "qom-path": []}])",
+        R"([{"props": {"core-id": "x"}, "qom-path": "/machine/x"}, {"qom-path": "/machine/y"}])"}) {
+    Workshop shop;
+    shop.write_qemu(answering({answer, "{}"}));
+    const auto vm = shop.launch();
+    REQUIRE(vm.has_value());
+    CHECK(shop.await((*vm)->plug_vcpus(9)).error().code() == Code::kInvalidArgument);
+  }
+}
+
+TEST_CASE("memory of a VM that has none to come is refused") {
+  for (const char* answer :
+       {"[]", "{}", R"([{"data": 1}, {"data": {"id": "other", "size": 1}}])"}) {
+    Workshop shop;
+    shop.write_qemu(answering({answer}));
+    const auto vm = shop.launch();
+    REQUIRE(vm.has_value());
+    CHECK(shop.await((*vm)->await_memory(2, std::chrono::seconds(1))).error().code() ==
+          Code::kFailedPrecondition);
+  }
+}
+
+TEST_CASE("a guest that does not take its memory is told of with what it has") {
+  Workshop shop;
+  const std::string two_mib = R"([{"data": {"id": "hot-memory", "size": 2097152}}])";
+  shop.write_qemu(answering({two_mib, two_mib}));
+  const auto vm = shop.launch();
+  REQUIRE(vm.has_value());
+  REQUIRE(shop.await((*vm)->await_memory(2, std::chrono::seconds(1))));
+  const Status waited = shop.await((*vm)->await_memory(4, std::chrono::seconds(1)));
+  REQUIRE_FALSE(waited.has_value());
+  CHECK(waited.error().code() == Code::kDeadlineExceeded);
+  CHECK(contains(waited.error().message(), "has 2 MiB"));
 }
 
 }  // namespace

@@ -1,9 +1,11 @@
 #include "runtime/hypervisor/direct_vm.h"
 
 #include <csignal>
+#include <utility>
 
 #include "common/log/log.h"
 #include "runtime/hypervisor/hotplug.h"
+#include "runtime/hypervisor/resize.h"
 
 namespace kata::hypervisor {
 namespace {
@@ -85,6 +87,8 @@ void RunningQemu::handle_event(const std::string& name, const json& data) {
   } else if (name == "DEVICE_DELETED") {
     const auto waiting = detaching.find(text_of(data, "device"));
     if (waiting != detaching.end()) waiting->second.set();
+  } else if (name == "MEMORY_DEVICE_SIZE_CHANGE") {
+    std::exchange(memory_changed, sys::Event(executor)).set();
   }
 }
 
@@ -120,6 +124,11 @@ Async<void> DirectVm::attach(std::vector<Device> devices, uint32_t port) {
   return attach_at(running_, std::move(devices), port);
 }
 Async<void> DirectVm::detach(uint32_t port) { return detach_from(running_, port); }
+Async<void> DirectVm::plug_vcpus(uint32_t count) { return plug_vcpus_of(running_, count); }
+Async<void> DirectVm::request_memory(uint64_t mib) { return request_memory_of(running_, mib); }
+Async<void> DirectVm::await_memory(uint64_t mib, std::chrono::seconds limit) {
+  return await_memory_of(running_, mib, limit);
+}
 Async<void> DirectVm::save(int device_state_fd) { return save_of(running_, device_state_fd); }
 Async<void> DirectVm::restore(int device_state_fd) { return restore_of(running_, device_state_fd); }
 Async<void> DirectVm::resume() { return resume_of(running_); }

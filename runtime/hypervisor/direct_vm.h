@@ -18,7 +18,7 @@ namespace kata::hypervisor {
 /// its end. Used on one executor.
 struct RunningQemu {
   explicit RunningQemu(const asio::any_io_executor& executor)
-      : executor(executor), migration_end(executor) {}
+      : executor(executor), migration_end(executor), memory_changed(executor) {}
 
   /// An event of the monitor.
   void handle_event(const std::string& name, const nlohmann::json& data);
@@ -48,6 +48,8 @@ struct RunningQemu {
   std::string shutdown_reason;
   /// "completed", "failed"…: of the one save or restore in a VM's life.
   sys::Promise<std::string> migration_end;
+  /// Set, and replaced, when the guest has taken or given back some of its HotMemory.
+  sys::Event memory_changed;
   /// What attach() has put into a root port.
   struct Slot {
     std::vector<std::string> devices;  // ids; the first is function 0
@@ -69,6 +71,9 @@ class DirectVm final : public Vm {
   Async<void> stop() override;
   Async<void> attach(std::vector<Device> devices, uint32_t port) override;
   Async<void> detach(uint32_t port) override;
+  Async<void> plug_vcpus(uint32_t count) override;
+  Async<void> request_memory(uint64_t mib) override;
+  Async<void> await_memory(uint64_t mib, std::chrono::seconds limit) override;
   Async<void> save(int device_state_fd) override;
   Async<void> restore(int device_state_fd) override;
   Async<void> resume() override;

@@ -25,6 +25,8 @@ Async<void> add_backend(RunningPtr running, Function function) {
     const json names = {{"fdname", name}};
     KATA_CO_CHECK(co_await running->qmp->execute_with_fd("getfd", names, fd));
   }
+  if (!rendered.object.is_null())
+    KATA_CO_CHECK(co_await running->qmp->execute("object-add", rendered.object));
   if (!rendered.chardev_id.empty()) {
     json address = {{"type", "unix"}, {"data", {{"path", rendered.chardev_socket}}}};
     json backend = {{"type", "socket"}, {"data", {{"addr", address}, {"server", false}}}};
@@ -50,7 +52,15 @@ Async<void> remove_netdev(RunningPtr running, std::string id) {
   co_return Status{};
 }
 
+Async<void> remove_object(RunningPtr running, std::string id) {
+  const json object = {{"id", id}};
+  KATA_CO_CHECK(co_await running->qmp->execute("object-del", object));
+  co_return Status{};
+}
+
 Async<void> remove_backend(RunningPtr running, RenderedDevice rendered) {
+  if (!rendered.object.is_null())
+    KATA_CO_CHECK(co_await remove_object(running, rendered.object["id"]));
   if (!rendered.chardev_id.empty()) {
     const json chardev = {{"id", rendered.chardev_id}};
     KATA_CO_CHECK(co_await running->qmp->execute("chardev-remove", chardev));

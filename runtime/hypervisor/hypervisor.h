@@ -33,6 +33,11 @@ struct VmConfig {
   std::string kernel_command_line;
   uint32_t vcpus = 1;
   uint64_t memory_mib = 256;
+  /// What Vm::plug_vcpus() may reach; not more than `vcpus`: they are all there will be.
+  uint32_t max_vcpus = 0;
+  /// What the guest's memory may become with a HotMemory in the VM; not more than `memory_mib`:
+  /// there will be none.
+  uint64_t max_memory_mib = 0;
   /// QEMU's seccomp sandbox.
   bool seccomp_sandbox = true;
   /// pcie-root-ports. With any, `devices` are the functions of one slot in port 0, and the other
@@ -96,6 +101,18 @@ class Vm {
   /// Empties a root port. Completes when the guest has let go of all that is in it, and QEMU of
   /// their files. DeadlineExceeded: the guest keeps it. Unavailable: QEMU has ended.
   virtual Async<void> detach(uint32_t port);
+
+  /// Plugs processors until there are so many; more are fine. Completes when QEMU has them: a guest
+  /// does not use new ones by itself. InvalidArgument: more than VmConfig::max_vcpus. Calls must
+  /// not overlap. There is no way back: QEMU 7.2 does not survive under TCG that a place is used
+  /// twice, so the guest switches processors off.
+  virtual Async<void> plug_vcpus(uint32_t count);
+  /// Asks the guest to take so much of its HotMemory, a multiple of kHotMemoryBlockMib, or to give
+  /// back what is more. Completes when QEMU has noted it.
+  virtual Async<void> request_memory(uint64_t mib);
+  /// Completes when the guest has so much of it. DeadlineExceeded, with how much it has: it did not
+  /// take it, or give it back, within `limit`.
+  virtual Async<void> await_memory(uint64_t mib, std::chrono::seconds limit);
 
   // After an error of these the VM is good for nothing but stop().
 

@@ -13,6 +13,7 @@
 #include "runtime/agent_client/agent.h"
 #include "runtime/sandbox/disks.h"
 #include "runtime/sandbox/guest_filter.h"
+#include "runtime/sandbox/pod_size.h"
 #include "runtime/sandbox/sandbox.h"
 #include "runtime/storage/container_storage.h"
 
@@ -73,6 +74,8 @@ struct Container {
   std::unique_ptr<storage::ContainerStorage> storage;
   /// Of what clients say of it, from its specification on.
   GuestFilter filter;
+  /// As updates have left them.
+  ContainerLimits limits;
   /// Of its root, where that is not shared.
   AttachedDisks disks;
   /// The agent knows the container: it must be deleted there.

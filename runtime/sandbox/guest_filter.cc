@@ -1,24 +1,16 @@
 #include "runtime/sandbox/guest_filter.h"
 
 #include <algorithm>
-#include <array>
 
 #include <nlohmann/json.hpp>
 
 #include "common/oci/parse.h"
+#include "runtime/sandbox/pod_rules.h"
 
 namespace kata::sandbox {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::array<const char*, 2> kContainerTypes = {"io.kubernetes.cri.container-type",
-                                                        "io.kubernetes.cri-o.ContainerType"};
-
-bool is_of_cri(const oci::Spec& spec) {
-  return std::ranges::any_of(kContainerTypes,
-                             [&](const char* name) { return spec.annotations.contains(name); });
-}
 
 /// "/a/b": the member b of the object a.
 std::string without(std::string text, const std::vector<std::string>& pointers) {

@@ -64,9 +64,13 @@ Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> 
   container->hooks = bundle.spec.hooks;
   container->annotations = bundle.spec.annotations;
   RootfsPlan plan = plan_rootfs(std::move(rootfs));
-  KATA_CO_CHECK(co_await ensure_booted(bundle.spec.hostname, plan.disks.has_value()));
+  container->limits.update(bundle.spec.linux.resources);
+  KATA_CO_TRY(VmWanted wanted, wanted_vm(bundle.spec, container->limits));
+  wanted.with_disks = plan.disks.has_value();
+  KATA_CO_CHECK(co_await ensure_booted(std::move(wanted)));
   KATA_CO_CHECK(check_not_stopping());
   KATA_CO_TRY(auto vm, running_vm());
+  KATA_CO_CHECK(co_await make_room());
   KATA_CO_TRY(container->storage, parts_.open_storage(vm->share_root(), container->id));
   // A relative root.path is relative to the bundle; an absolute one replaces it.
   const std::filesystem::path bundle_rootfs = container->bundle / bundle.spec.root.path;

@@ -85,8 +85,8 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   /// Unavailable: it has ended, or there is none.
   Result<std::shared_ptr<PodVm>> running_vm() const;
   Status check_not_stopping() const;
-  Async<void> ensure_booted(std::string hostname, bool with_disks);
-  Async<void> boot_vm(std::string hostname, bool with_disks);
+  Async<void> ensure_booted(VmWanted wanted);
+  Async<void> boot_vm(VmWanted wanted);
   asio::awaitable<void> abort_boot();
   asio::awaitable<void> watch_vm(std::shared_ptr<PodVm> vm);
   asio::awaitable<void> end_inits(std::chrono::seconds limit);
@@ -115,6 +115,11 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   Async<void> set_paused(std::string id, bool wanted);
   Async<void> change_paused(ContainerPtr container, bool wanted);
   asio::awaitable<void> watch_oom(ProcessPtr init);
+  /// Of a VM that has still to boot, for this container.
+  Result<VmWanted> wanted_vm(const oci::Spec& spec, const ContainerLimits& limits);
+  Demand demand() const;
+  Async<void> make_room();
+  Async<void> update_with_room(ContainerPtr container, std::string resources_json);
 
   asio::any_io_executor executor_;
   SandboxOptions options_;
@@ -130,6 +135,9 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   std::optional<sys::Promise<Status>> vm_stop_;  // of the stop under way or done
   sys::Promise<ProcessExit> vm_exit_;
   uint32_t vm_pid_ = 0;
+  /// What CRI has said of all containers together; until one of them is updated.
+  Demand announced_;
+  Demand has_room_for_;  // of the VM, as it was asked to be last
   bool stopping_ = false;
 };
 

@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "common/log/log.h"
+#include "common/oci/parse.h"
 #include "runtime/sandbox/kata_sandbox.h"
+#include "runtime/sandbox/pod_rules.h"
 
 namespace kata::sandbox {
 
@@ -71,9 +73,64 @@ Async<void> KataSandbox::update(std::string id, std::string resources_json) {
   KATA_CO_TRY(const ContainerPtr container, find(id));
   if (container->init->exited.is_set())
     co_return fail(Code::kFailedPrecondition, "cannot update a stopped container");
+  KATA_CO_TRY(const oci::Resources resources, oci::parse_resources(resources_json));
   KATA_CO_TRY(auto vm, running_vm());
+  const ContainerLimits before = container->limits;
+  container->limits.update(resources);
+  Status updated = co_await update_with_room(container, std::move(resources_json));
+  if (!updated) {
+    container->limits = before;
+    co_return updated;
+  }
+  // From now on the containers' limits say it all.
+  announced_ = {};
+  // What the container has no use for any more goes back to the host, if the guest can give it: the
+  // limit holds already.
+  has_room_for_ = demand();
+  KATA_CO_CHECK(co_await vm->resize(has_room_for_));
+  co_return co_await vm->await_memory();
+}
+
+Async<void> KataSandbox::update_with_room(ContainerPtr container, std::string resources_json) {
+  auto vm = vm_;
+  KATA_CO_CHECK(vm->check_room(demand()));
+  KATA_CO_CHECK(co_await vm->resize(larger_of(demand(), has_room_for_)));
+  KATA_CO_CHECK(co_await vm->await_memory());
   resources_json = container->filter.of_resources(std::move(resources_json));
-  co_return co_await vm->agent().update_container(id, resources_json);
+  co_return co_await vm->agent().update_container(container->id, resources_json);
+}
+
+Result<VmWanted> KataSandbox::wanted_vm(const oci::Spec& spec, const ContainerLimits& limits) {
+  VmWanted wanted;
+  wanted.hostname = spec.hostname;
+  wanted.demand = limits.demand();
+  if (!is_of_cri(spec)) return wanted;
+  // Its containers, and what kubelet makes of their limits, are still to come.
+  wanted.resizable = true;
+  if (boot_) return wanted;
+  KATA_TRY(announced_, announced_demand(spec.annotations));
+  wanted.demand = larger_of(announced_, wanted.demand);
+  return wanted;
+}
+
+/// What all containers together may use.
+Demand KataSandbox::demand() const {
+  Demand sum;
+  for (const auto& [id, container] : containers_)
+    if (!container->init->exited.is_set()) sum = sum + container->limits.demand();
+  return larger_of(sum, announced_);
+}
+
+/// For a container that comes. Memory is on its way when this answers.
+Async<void> KataSandbox::make_room() {
+  KATA_CO_TRY(auto vm, running_vm());
+  const Demand wanted = larger_of(demand(), has_room_for_);
+  if (auto fits = vm->check_room(wanted); !fits)
+    log::warning("the VM is smaller than its containers' limits",
+                 {{"why", fits.error().message()}});
+  KATA_CO_CHECK(co_await vm->resize(wanted));
+  has_room_for_ = wanted;
+  co_return Status{};
 }
 
 Async<std::string> KataSandbox::metrics(std::string id) {

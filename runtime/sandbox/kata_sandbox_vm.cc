@@ -46,21 +46,24 @@ Status KataSandbox::check_not_stopping() const {
 Async<uint32_t> KataSandbox::boot(std::string hostname) {
   auto self = shared_from_this();
   KATA_CO_CHECK(check_not_stopping());
-  KATA_CO_CHECK(co_await ensure_booted(hostname, /*with_disks=*/false));
+  VmWanted wanted;
+  wanted.hostname = hostname;
+  // Its containers and their limits are still to come.
+  wanted.resizable = true;
+  KATA_CO_CHECK(co_await ensure_booted(std::move(wanted)));
   KATA_CO_CHECK(running_vm());
   co_return vm_pid_;
 }
 
-/// `with_disks`: a VM that has to boot is made so that it can take them.
-Async<void> KataSandbox::ensure_booted(std::string hostname, bool with_disks) {
+Async<void> KataSandbox::ensure_booted(VmWanted wanted) {
   if (boot_) {
     sys::Promise<Status> boot = *boot_;
     co_return co_await boot.wait();
   }
   sys::Promise<Status> boot(executor_);
   boot_ = boot;
-  const std::string guest_name = hostname.empty() ? host_name() : hostname;
-  Status booted = co_await boot_vm(guest_name, with_disks);
+  if (wanted.hostname.empty()) wanted.hostname = host_name();
+  Status booted = co_await boot_vm(std::move(wanted));
   auto vm = std::exchange(booting_vm_, nullptr);
   if (booted) {
     vm_ = vm;
@@ -74,15 +77,16 @@ Async<void> KataSandbox::ensure_booted(std::string hostname, bool with_disks) {
 }
 
 /// The VM is in booting_vm_.
-Async<void> KataSandbox::boot_vm(std::string hostname, bool with_disks) {
-  const VmSource source = parts_.templates ? VmSource::kTemplate : VmSource::kBoot;
+Async<void> KataSandbox::boot_vm(VmWanted wanted) {
+  wanted.source = parts_.templates ? VmSource::kTemplate : VmSource::kBoot;
   booting_vm_ = std::make_shared<PodVm>(executor_, options_, parts_);
-  Status booted = co_await booting_vm_->boot(hostname, source, with_disks);
+  Status booted = co_await booting_vm_->boot(wanted);
   if (booted || !booting_vm_->continues_template() || stopping_) co_return booted;
   log::warning("the guest did not come up from its template and boots",
                {{"error", booted.error().message()}});
   booting_vm_ = std::make_shared<PodVm>(executor_, options_, parts_);
-  co_return co_await booting_vm_->boot(hostname, VmSource::kBoot, with_disks);
+  wanted.source = VmSource::kBoot;
+  co_return co_await booting_vm_->boot(std::move(wanted));
 }
 
 asio::awaitable<void> KataSandbox::abort_boot() {

@@ -75,6 +75,8 @@ Parts make_parts(asio::any_io_executor executor, const SandboxOptions& options) 
     if (is_hosts) return nullptr;
     return network::open_pod_network();
   };
+  // A host that does not say has no more than a VM needs.
+  parts.host = host_size().value_or(VmSize{});
   if (config.factory.use_template)
     parts.templates = std::make_shared<factory::TemplateStore>(config.factory.template_path);
   return parts;

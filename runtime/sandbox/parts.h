@@ -8,6 +8,7 @@
 #include "runtime/factory/template_store.h"
 #include "runtime/hypervisor/hypervisor.h"
 #include "runtime/network/pod_network.h"
+#include "runtime/sandbox/pod_size.h"
 #include "runtime/sandbox/sandbox.h"
 #include "runtime/storage/container_storage.h"
 #include "runtime/storage/share.h"
@@ -28,6 +29,8 @@ struct Parts {
   std::function<std::unique_ptr<agent_client::Agent>(UniqueFd socket)> connect_agent;
   /// The pod's network; answers null, or is null itself, where it has no namespace of its own.
   std::function<Result<std::unique_ptr<network::PodNetwork>>()> open_network;
+  /// What this host has for VMs.
+  VmSize host;
   /// Null: every VM boots.
   std::shared_ptr<const factory::TemplateStore> templates;
 };

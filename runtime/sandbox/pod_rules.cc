@@ -33,6 +33,11 @@ bool is_pod(const oci::Spec& spec) {
 
 }  // namespace
 
+bool is_of_cri(const oci::Spec& spec) {
+  return std::ranges::any_of(kContainerTypes,
+                             [&](const char* name) { return spec.annotations.contains(name); });
+}
+
 Status check_pod(const oci::Spec& spec) {
   if (!is_pod(spec)) return {};
   for (const Rule& rule : kRules)

@@ -1,10 +1,13 @@
-// What a Kubernetes pod may not ask of a VM.
+// What is a Kubernetes pod, and what it may not ask of a VM.
 #pragma once
 
 #include "common/error/error.h"
 #include "common/oci/spec.h"
 
 namespace kata::sandbox {
+
+/// Whether CRI has made this container (containerd's plugin, CRI-O).
+bool is_of_cri(const oci::Spec& spec);
 
 /// Of a pod's first container, as CRI describes it: FailedPrecondition when the pod wants to be in
 /// a namespace of the node's, with the field of the pod that says so. Anything else is no pod of

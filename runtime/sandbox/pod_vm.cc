@@ -38,9 +38,9 @@ PodVm::PodVm(asio::any_io_executor executor, SandboxOptions options, Parts parts
       gone_(executor_),
       share_gone_(executor_) {}
 
-Async<void> PodVm::boot(std::string hostname, VmSource source, bool with_disks) {
+Async<void> PodVm::boot(VmWanted wanted) {
   auto self = shared_from_this();
-  auto booted = co_await run_boot_steps(hostname, source, with_disks);
+  auto booted = co_await run_boot_steps(std::move(wanted));
   if (booted) co_return Status{};
   Error error = booted.error();
   if (Status aborted = check_not_aborted(); !aborted) {
@@ -55,11 +55,11 @@ Async<void> PodVm::boot(std::string hostname, VmSource source, bool with_disks) 
   co_return std::unexpected(std::move(error));
 }
 
-Async<void> PodVm::run_boot_steps(std::string hostname, VmSource source, bool with_disks) {
+Async<void> PodVm::run_boot_steps(VmWanted wanted) {
   KATA_CO_CHECK(describe_base());
   KATA_CO_CHECK(make_run_dir());
   std::optional<factory::SavedVm> saved;
-  if (source == VmSource::kTemplate) saved = co_await find_template();
+  if (wanted.source == VmSource::kTemplate) saved = co_await find_template();
   KATA_CO_CHECK(check_not_aborted());
   KATA_CO_CHECK(open_transport());
   KATA_CO_CHECK(start_share());
@@ -68,16 +68,18 @@ Async<void> PodVm::run_boot_steps(std::string hostname, VmSource source, bool wi
   KATA_CO_CHECK(open_network());
   KATA_CO_CHECK(save_state());
   if (saved) {
-    KATA_CO_CHECK(co_await continue_template(*std::move(saved)));
+    KATA_CO_CHECK(co_await continue_template(*std::move(saved), wanted));
   } else {
     VmConfig vm = describe_vm();
-    vm.devices = pod_devices();
+    size_for(vm, wanted);
+    vm.kernel_command_line = kernel_command_line(vm);
+    vm.devices = pod_devices(vm);
     // An empty namespace may get its interfaces later: `ctr run --cni` and Docker make them when
     // they know of the pod. Only VMs that are ours alone take devices while they run.
     const bool takes_devices =
         options_.config.hypervisor.launcher == config::LauncherChoice::kDirect;
     if (network_ && cards_.empty() && takes_devices) vm.hotplug_ports = kLatePort + 1;
-    if (with_disks) vm.hotplug_ports = kRootPorts;
+    if (wanted.with_disks) vm.hotplug_ports = kRootPorts;
     KATA_CO_CHECK(co_await launch(std::move(vm)));
   }
   cards_.clear();  // QEMU has them
@@ -87,7 +89,7 @@ Async<void> PodVm::run_boot_steps(std::string hostname, VmSource source, bool wi
   KATA_CO_CHECK(check_not_aborted());
   mark_stage("agent ready");
   const auto ready_at = std::chrono::steady_clock::now();
-  KATA_CO_TRY(const auto agent_setup_time, co_await greet_agent(hostname));
+  KATA_CO_TRY(const auto agent_setup_time, co_await greet_agent(wanted.hostname));
   KATA_CO_CHECK(check_not_aborted());
   // Only now the agent could say how much of the boot was its own. A template's is long past.
   if (!continues_template_)
@@ -156,11 +158,18 @@ Status PodVm::describe_base() {
   vm.vcpus = wanted.default_vcpus;
   vm.memory_mib = wanted.default_memory_mib;
   vm.seccomp_sandbox = wanted.seccomp_sandbox;
-  vm.kernel_command_line = hypervisor::base_kernel_command_line(vm);
-  if (options_.config.agent.debug) vm.kernel_command_line += " agent.log=debug";
-  if (!wanted.kernel_params.empty()) vm.kernel_command_line += " " + wanted.kernel_params;
+  leave_room(vm);
+  vm.kernel_command_line = kernel_command_line(vm);
   base_ = vm;
   return {};
+}
+
+std::string PodVm::kernel_command_line(const VmConfig& vm) const {
+  std::string line = hypervisor::base_kernel_command_line(vm);
+  if (options_.config.agent.debug) line += " agent.log=debug";
+  const std::string& more = options_.config.hypervisor.kernel_params;
+  if (!more.empty()) line += " " + more;
+  return line;
 }
 
 VmConfig PodVm::describe_vm() const {
@@ -182,6 +191,7 @@ Async<void> PodVm::launch(VmConfig vm) {
   vm_ = *std::move(launched);
   disks_.emplace(*vm_, kFirstDiskPort, vm.hotplug_ports);
   late_port_is_free_ = vm.hotplug_ports > kLatePort;
+  note_size(vm);
   asio::co_spawn(executor_, watch_vm(), asio::detached);
   KATA_CO_CHECK(save_state());
   // While there was no VM to stop, watch_share() could only note it.

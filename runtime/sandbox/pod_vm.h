@@ -11,6 +11,7 @@
 #include "runtime/hypervisor/console.h"
 #include "runtime/sandbox/disks.h"
 #include "runtime/sandbox/parts.h"
+#include "runtime/sandbox/pod_size.h"
 #include "runtime/sandbox/sandbox.h"
 
 namespace kata::sandbox {
@@ -30,6 +31,19 @@ inline constexpr uint32_t kLatePort = 1;
 inline constexpr uint32_t kFirstDiskPort = 2;
 inline constexpr uint32_t kRootPorts = 8;
 
+/// What a pod's VM has to be.
+struct VmWanted {
+  std::string hostname;
+  VmSource source = VmSource::kBoot;
+  /// Whether a VM that boots has room for disks, which costs it time; one from a template always
+  /// has.
+  bool with_disks = false;
+  /// What is known of it before there is a container.
+  Demand demand;
+  /// Whether that may change, which costs a device.
+  bool resizable = false;
+};
+
 /// One boot of one VM. Used on one executor; kept alive by its own watchers until the VM has gone.
 class PodVm : public std::enable_shared_from_this<PodVm> {
  public:
@@ -37,9 +51,8 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
 
   /// Run directory, vsock, share, console, network, QEMU, agent: in this order. Whatever fails, the
   /// error names its stage, with the guest's last console lines where they can explain it, and
-  /// everything that was made is gone when this returns. `with_disks`: whether a VM that boots has
-  /// room for disks, which costs it time; one from a template always has.
-  Async<void> boot(std::string hostname, VmSource source, bool with_disks);
+  /// everything that was made is gone when this returns.
+  Async<void> boot(VmWanted wanted);
 
   /// Whether the guest continues a template: then a failed boot may be worth another one without.
   bool continues_template() const { return continues_template_; }
@@ -61,6 +74,14 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   /// other.
   Async<void> update_network();
 
+  /// Whether the VM has room for what the pod's containers may use together. ResourceExhausted.
+  Status check_room(const Demand& demand) const;
+  /// Has the guest use the processors for this demand, and asks it to take or give back memory; a
+  /// VM of a fixed size stays as it is. Calls that overlap wait for each other.
+  Async<void> resize(Demand demand);
+  /// Completes when the guest has the memory that it was asked to have. DeadlineExceeded.
+  Async<void> await_memory();
+
   /// A stream to a port of the guest.
   Async<UniqueFd> dial(uint32_t port) { return vsock_->dial(port); }
 
@@ -73,22 +94,31 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<void> stop();
 
  private:
-  Async<void> run_boot_steps(std::string hostname, VmSource source, bool with_disks);
+  Async<void> run_boot_steps(VmWanted wanted);
   Status make_run_dir();
   Status open_transport();
   Status start_share();
   Status listen_to_console();
-  /// Of what every pod has, in their order.
-  std::vector<hypervisor::Device> pod_devices() const;
+  /// Of what the pod has, in their order.
+  std::vector<hypervisor::Device> pod_devices(const hypervisor::VmConfig& vm) const;
   /// What the configuration says of a VM, into base_.
   Status describe_base();
   /// That, with what only one VM has, but its devices.
   hypervisor::VmConfig describe_vm() const;
+  std::string kernel_command_line(const hypervisor::VmConfig& vm) const;
   Async<void> launch(hypervisor::VmConfig vm);
   Async<void> connect_agent();
   Async<void> await_ready();
   /// Answers how long the agent needed before it was ready.
   Async<std::chrono::microseconds> greet_agent(std::string hostname);
+
+  // pod_vm_size.cc
+  void leave_room(hypervisor::VmConfig& vm) const;
+  void size_for(hypervisor::VmConfig& vm, const VmWanted& wanted);
+  void note_size(const hypervisor::VmConfig& vm);
+  VmSize size_of(const Demand& demand) const;
+  bool is_resizable() const { return most_ != booted_; }
+  Async<void> change_size(VmSize wanted);
 
   // pod_vm_network.cc
   Status open_network();
@@ -107,7 +137,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<std::shared_ptr<factory::Draft>> begin_template(factory::Recipe recipe);
   Async<factory::SavedVm> make_and_open_template(factory::Recipe recipe);
   Async<void> make_template(std::shared_ptr<factory::Draft> draft);
-  Async<void> continue_template(factory::SavedVm saved);
+  Async<void> continue_template(factory::SavedVm saved, VmWanted wanted);
   Async<void> run_template_steps(std::shared_ptr<factory::Draft> draft);
   asio::awaitable<void> condemn_template(Error why);
   asio::awaitable<Error> with_cause(Error error);
@@ -145,7 +175,13 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   std::vector<network::Card> cards_;  // of a VM that is not launched yet
   bool late_port_is_free_ = false;
   std::optional<sys::Promise<bool>> network_update_;  // the one under way
-  network::Network guest_network_;                    // what the guest was told last
+  bool has_hot_memory_ = false;                       // a device for memory that comes and goes
+  uint32_t plugged_vcpus_ = 0;
+  VmSize booted_;
+  VmSize size_;  // what it has been made, or asked to be
+  VmSize most_;
+  std::optional<sys::Promise<bool>> resize_;  // the one under way
+  network::Network guest_network_;            // what the guest was told last
   std::unique_ptr<hypervisor::Launcher> launcher_;
   std::unique_ptr<hypervisor::Vm> vm_;
   std::optional<Disks> disks_;

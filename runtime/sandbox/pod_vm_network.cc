@@ -37,8 +37,10 @@ Status PodVm::open_network() {
   return {};
 }
 
-std::vector<Device> PodVm::pod_devices() const {
+std::vector<Device> PodVm::pod_devices(const hypervisor::VmConfig& vm) const {
   std::vector<Device> devices = devices_of(cards_);
+  if (has_hot_memory_)
+    devices.emplace_back(hypervisor::HotMemory{.max_mib = vm.max_memory_mib - vm.memory_mib});
   // The share, and then the transport, last: the guest sets functions up in their order, and when a
   // template's agent hears of the transport, everything else has to be there.
   devices.push_back(share_->device());

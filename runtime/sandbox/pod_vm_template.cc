@@ -157,8 +157,9 @@ Async<void> PodVm::run_template_steps(std::shared_ptr<Draft> draft) {
   co_return co_await sys::run_blocking<void>(executor_, std::move(copy));
 }
 
-Async<void> PodVm::continue_template(SavedVm saved) {
+Async<void> PodVm::continue_template(SavedVm saved, VmWanted wanted) {
   continues_template_ = true;
+  has_hot_memory_ = wanted.resizable || wanted.demand.memory_mib > 0;
   KATA_CO_TRY(const UniqueFd memory, make_guest_memory(base_.memory_mib));
   VmConfig vm = for_template(describe_vm(), memory.get());
   vm.for_restore = true;
@@ -175,7 +176,7 @@ Async<void> PodVm::continue_template(SavedVm saved) {
   KATA_CO_CHECK(std::move(copied));
   KATA_CO_CHECK(check_not_aborted());
   KATA_CO_CHECK(co_await vm_->restore(saved.device_state.get()));
-  KATA_CO_CHECK(co_await vm_->attach(pod_devices(), kPodPort));
+  KATA_CO_CHECK(co_await vm_->attach(pod_devices(vm), kPodPort));
   KATA_CO_CHECK(co_await vm_->resume());
   co_return Status{};
 }

@@ -11,7 +11,7 @@ using fakes::Step;
 using Calls = std::vector<std::string>;
 
 const Calls kMade = {"launch", "detach 0", "save"};
-const Calls kContinued = {"launch for restore", "restore", "attach 0 share vsock", "resume"};
+const Calls kContinued = {"launch for restore", "restore", "attach 0 memory share vsock", "resume"};
 const Calls kBooted = {"launch"};
 
 Calls operator+(Calls left, const Calls& right) {

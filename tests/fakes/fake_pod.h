@@ -38,6 +38,8 @@ enum class Step {
   kStart,
   kCreateExec,
   kPing,
+  kResize,       // more processors
+  kMemoryStays,  // the guest does not give memory back
   kAttach,       // a device to a VM that runs
   kDetach,       // while a template is made
   kRestore,      // QEMU does not take a template's state
@@ -58,6 +60,7 @@ struct Script {
   int shares = 0;
   int vms = 0;
   int storages = 0;
+  hypervisor::VmConfig last_vm;  // that was launched
   std::set<std::string> guest_containers;
   std::set<std::string> guest_execs;
   std::vector<std::string> calls;         // of the agent
@@ -264,6 +267,7 @@ class FakeVm : public hypervisor::Vm {
         call += " " + block->serial;
       else
         call += std::holds_alternative<hypervisor::NetworkCard>(device)   ? " card"
+                : std::holds_alternative<hypervisor::HotMemory>(device)   ? " memory"
                 : std::holds_alternative<hypervisor::VhostUserFs>(device) ? " share"
                                                                           : " vsock";
     }
@@ -274,6 +278,18 @@ class FakeVm : public hypervisor::Vm {
     script_.vm_calls.push_back(fmt::format("detach {}", port));
     KATA_CO_CHECK(die_if_told());
     co_return script_.at(Step::kDetach);
+  }
+  Async<void> plug_vcpus(uint32_t count) override {
+    script_.vm_calls.push_back(fmt::format("vcpus {}", count));
+    co_return script_.at(Step::kResize);
+  }
+  Async<void> request_memory(uint64_t mib) override {
+    script_.vm_calls.push_back(fmt::format("request {} MiB", mib));
+    co_return Status{};
+  }
+  Async<void> await_memory(uint64_t mib, std::chrono::seconds) override {
+    script_.vm_calls.push_back(fmt::format("await {} MiB", mib));
+    co_return script_.at(Step::kMemoryStays);
   }
   Async<void> save(int device_state_fd) override {
     script_.vm_calls.push_back("save");
@@ -315,6 +331,7 @@ class FakeLauncher : public hypervisor::Launcher {
     std::string call = config.for_restore ? "launch for restore" : "launch";
     for (const auto& device : config.devices)
       if (std::holds_alternative<hypervisor::NetworkCard>(device)) call += " card";
+    script_.last_vm = config;
     script_.vm_calls.push_back(call);
     if (script_.fail_at == Step::kGuestDies) {
       script_.end_vm("exited with status 1");
@@ -396,7 +413,13 @@ class FakeAgent : public agent_client::Agent {
     script_.calls.push_back(call);
     co_return Status{};
   }
+  Async<void> resize_guest(uint32_t processors, bool hot_memory) override {
+    script_.calls.push_back(
+        fmt::format("resize guest {}{}", processors, hot_memory ? " hot memory" : ""));
+    co_return Status{};
+  }
   Async<void> update_container(const std::string&, const std::string&) override {
+    script_.calls.emplace_back("update");
     co_return Status{};
   }
   Async<std::string> metrics(const std::string& id) override {
@@ -494,6 +517,7 @@ inline sandbox::Parts make_parts(Script& script) {
     KATA_CHECK(script.at(Step::kOpenLauncher));
     return std::make_unique<FakeLauncher>(script);
   };
+  parts.host = {.vcpus = 4, .memory_mib = 16384};
   parts.choose_accelerator = [] {
     return Result<hypervisor::Accelerator>(hypervisor::Accelerator::kTcg);
   };

@@ -149,6 +149,8 @@ void Host::take(const Step& step) {
       return call(rpc::update_container, step.update_container());
     case Step::kUpdateNetwork:
       return update_network(step.update_network());
+    case Step::kResizeGuest:
+      return resize_guest(step.resize_guest());
     case Step::kGetMetrics:
       return call(rpc::get_metrics, step.get_metrics());
     case Step::kPing:
@@ -195,6 +197,12 @@ void Host::update_network(pb::UpdateNetworkRequest request) {
     request.mutable_interfaces(i)->set_mac(
         kCardAddresses[static_cast<size_t>(i) % kCardAddresses.size()]);
   call(rpc::update_network, request);
+}
+
+void Host::resize_guest(pb::ResizeGuestRequest request) {
+  // One that is not there is waited for.
+  request.set_processors(std::min<uint32_t>(request.processors(), 1));
+  call(rpc::resize_guest, request);
 }
 
 template <typename Request, typename Response>

@@ -52,6 +52,7 @@ class Host {
   void create_container(rpc::pb::CreateContainerRequest request);
   void create_exec(const rpc::pb::CreateExecRequest& request);
   void update_network(rpc::pb::UpdateNetworkRequest request);
+  void resize_guest(rpc::pb::ResizeGuestRequest request);
   template <typename Request, typename Response>
   void wait(void (*method)(sandbox::Sandbox&, const Request&, rpc::Finish<Response>),
             const Request& request);

@@ -1,4 +1,4 @@
-"""The fuzz targets (tests/fuzz): their build, and runs of all of them side by side.
+"""The fuzz targets (tests/fuzz): their builds, and runs of all of them side by side.
 
 The target of the agent's calls does what it is told by its inputs: it runs as a user of its own, in
 namespaces of its own, from a directory of its own; tests/fuzz/jail.h says what each is for.
@@ -32,26 +32,25 @@ MEMORY_LIMIT_MIB = 2048
 GRACE_S = 120
 SLOW_PREFIX = "slow-unit-"
 FINDING_PREFIXES = ("crash-", "leak-", "oom-", "timeout-")
+# Everything as the plain build has it: it adds the targets to that one.
+SMOKE_OPTION = "-Dfuzz=plain"
 REPORT = re.compile(r"(?:ERROR: (?:Address|Leak)Sanitizer|runtime error:|ERROR: libFuzzer:|fuzz: ).*")
-PROGRESS = re.compile(r"#(\d+)\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)/")
+EXECUTIONS = re.compile(r"stat::number_of_executed_units:\s+(\d+)")
+COVERAGE = re.compile(r" cov: (\d+) ")
 
 
 @dataclass(frozen=True)
 class Target:
     name: str
     max_input_bytes: int
-    seeds: Path
-    seed_pattern: str = "*"
+    # In the tree; None: the build makes them, as *.session.
+    seeds: Path | None
     jailed: bool = False
-
-    @property
-    def program(self):
-        return BUILD / f"tests/fuzz/{self.name}-fuzz"
 
 
 TARGETS = (
     Target("oci", 16384, SEEDS / "oci"),
-    Target("agent-rpc", 16384, BUILD / "tests/fuzz", "*.session", jailed=True),
+    Target("agent-rpc", 16384, None, jailed=True),
     Target("guest-output", 4096, SEEDS / "guest_output"),
     Target("vsock-device", 1536, SEEDS / "vsock_device"),
 )
@@ -61,29 +60,35 @@ TARGETS = (
 class Outcome:
     target: Target
     executions: int
+    # 0 where the build does not count it.
     coverage: int
     findings: list[str]
 
     def __str__(self):
-        return (f"{self.target.name}: {self.executions} inputs, {self.coverage} places reached, "
-                f"{len(self.findings)} findings")
+        reached = f", {self.coverage} places reached" if self.coverage else ""
+        return f"{self.target.name}: {self.executions} inputs{reached}, {len(self.findings)} findings"
 
 
 def build(stage):
     # Optimised a little: as it compiles fastest, an input takes three times as long.
     project.configure(stage, BUILD, (
-        "-Dfuzz=true", "-Dbuildtype=plain", "-Doptimization=1", "-Ddebug=true", "-Dwerror=false",
+        "-Dfuzz=instrumented", "-Dbuildtype=plain", "-Doptimization=1", "-Ddebug=true", "-Dwerror=false",
         "-Db_sanitize=address,undefined", "-Db_lundef=false"), compiler=COMPILER)
     project.compile_targets(stage, BUILD / "fuzz", build=BUILD)
 
 
-def run(stage, seconds, targets=TARGETS):
-    """All targets at once, each for so long. Their findings are in FINDINGS."""
+def build_smoke(stage):
+    stage.run(["meson", "configure", project.BUILD, SMOKE_OPTION])
+    project.compile_targets(stage, project.BUILD / "fuzz")
+
+
+def run(stage, seconds, build, targets=TARGETS):
+    """All targets of this build at once, each for so long. Their findings are in FINDINGS."""
     shutil.rmtree(FINDINGS, ignore_errors=True)
     FINDINGS.mkdir(parents=True)
     deadline = time.monotonic() + seconds + GRACE_S
     with contextlib.ExitStack() as stack:
-        running = [(target, *stack.enter_context(_started(target, seconds))) for target in targets]
+        running = [(target, *stack.enter_context(_started(target, seconds, build))) for target in targets]
         for _, process, _, _ in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
@@ -94,12 +99,12 @@ def run(stage, seconds, targets=TARGETS):
 
 
 @contextlib.contextmanager
-def _started(target, seconds):
+def _started(target, seconds, build):
     log_path = FINDINGS / f"{target.name}.log"
     with (tempfile.TemporaryDirectory(prefix="kata-fuzz-") as directory,
           contextlib.ExitStack() as stack, open(log_path, "wb") as log):
         work = Path(directory)
-        command = _prepare(target, work, seconds)
+        command = _prepare(target, work, seconds, build / "tests/fuzz")
         group = None
         if target.jailed:
             group = stack.enter_context(_control_group())
@@ -116,23 +121,25 @@ def _started(target, seconds):
             process.wait()
 
 
-def _prepare(target, work, seconds):
+def _prepare(target, work, seconds, built):
     """Everything that the target needs is in its directory: it can see no other, where it is locked
     in."""
-    for program in (target.program, target.program.with_name("fake-init")):
-        shutil.copy(program, work)
+    program = f"{target.name}-fuzz"
+    for name in (program, "fake-init"):
+        shutil.copy(built / name, work)
     corpus, seeds = work / "corpus", work / "seeds"
     corpus.mkdir()
     seeds.mkdir()
-    for seed in target.seeds.glob(target.seed_pattern):
+    for seed in target.seeds.iterdir() if target.seeds else built.glob("*.session"):
         shutil.copy(seed, seeds)
     if target.jailed:
         for path in (work, corpus, *seeds.iterdir(), seeds):
             os.chown(path, JAIL_USER, JAIL_USER)
-    return [f"./{target.program.name}", f"-max_total_time={seconds}", f"-timeout={INPUT_LIMIT_S}",
+    return [f"./{program}", f"-max_total_time={seconds}", f"-timeout={INPUT_LIMIT_S}",
             f"-report_slow_units={SLOW_INPUT_S}", f"-rss_limit_mb={MEMORY_LIMIT_MIB}",
             f"-max_len={target.max_input_bytes}", "-len_control=0", "-artifact_prefix=./",
-            "-print_final_stats=1", "corpus", "seeds"]
+            # Without counters nothing that an input reaches is new, and no seed would be kept.
+            "-print_final_stats=1", "-keep_seed=1", "corpus", "seeds"]
 
 
 def _locked_in(command):
@@ -169,9 +176,7 @@ def _outcome(target, process, log_path, work):
             shutil.copy(path, kept)
         if path.name.startswith(FINDING_PREFIXES):
             findings.append(f"input: {kept}")
-    if process.returncode != 0 and not findings:
+    executions = sum(map(int, EXECUTIONS.findall(log)))
+    if not findings and (process.returncode != 0 or executions == 0):
         findings.append(f"status {process.returncode}: {' '.join(log.splitlines()[-3:])}")
-    executions, coverage = 0, 0
-    for line in PROGRESS.finditer(log):
-        executions, coverage = int(line.group(1)), int(line.group(2))
-    return Outcome(target, executions, coverage, findings)
+    return Outcome(target, executions, max(map(int, COVERAGE.findall(log)), default=0), findings)

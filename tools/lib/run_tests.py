@@ -15,7 +15,9 @@ import packages
 import project
 from progress import CommandFailed, Progress
 
-SUITES = ("unit", "integration", "conformance", "e2e", "bench")
+# The fuzz targets for a moment, in the plain build.
+FUZZ_SMOKE, FUZZ_SMOKE_S = "fuzz-smoke", 30
+SUITES = ("unit", FUZZ_SMOKE, "integration", "conformance", "e2e", "bench")
 # Not part of "all": end-to-end tests that take minutes each.
 SLOW = "slow"
 # Neither: half an hour of an emulated processor, and packages from Debian's archive.
@@ -32,7 +34,7 @@ PYTHON_UNIT_TESTS = (project.TOP / "guest-image", project.TOP / "tools", project
 # What a kernel can break: the isolation itself, processes, terminals, cgroups, the order of the ends.
 TUNED_KERNEL_TESTS = tuple(project.TOP / "tests/e2e" / f"test_{name}.py" for name in (
     "isolation", "exec", "terminal", "task_api", "update", "oom", "template", "block_roots", "network"))
-# Not part of "all" either: the instrumented build takes minutes.
+# Not part of "all": the instrumented build takes minutes.
 FUZZ, FUZZ_S = "fuzz", 600
 OUTPUT_TAIL_LINES = 40
 # Of Meson's 30 s a test executable: for machines that are busy with something else, too.
@@ -76,10 +78,12 @@ def main():
     progress = Progress("test", project.LOGS)
     tuned_kernel = arguments.tuned_kernel and "e2e" in suites
     install_packages(progress, *(("kernel",) if tuned_kernel else ()),
-                     *((suite,) if suite in (FUZZ, SOFTWARE) else ()))
+                     *((suite,) if suite in (FUZZ, SOFTWARE) else ()),
+                     *((FUZZ_SMOKE,) if FUZZ_SMOKE in suites else ()))
     with project.tuned_kernel_in_background() if tuned_kernel else contextlib.nullcontext():
         totals = (run_sanitizer(progress, suite) if suite in SANITIZERS
-                  else run_fuzz(progress, arguments.seconds) if suite == FUZZ
+                  else run_fuzz(progress, arguments.seconds, fuzzing.build, fuzzing.BUILD)
+                  if suite == FUZZ
                   else run(progress, suites))
         if tuned_kernel:
             totals.add(run_with_tuned_kernel(progress))
@@ -98,6 +102,8 @@ def run(progress, suites):
         totals.add(run_checks(progress))
         totals.add(run_meson(progress, "unit"))
         totals.add(run_pytest(progress, "unit of the tools", *PYTHON_UNIT_TESTS))
+    if FUZZ_SMOKE in suites:
+        totals.add(run_fuzz(progress, FUZZ_SMOKE_S, fuzzing.build_smoke, project.BUILD))
     if "integration" in suites:
         totals.add(run_meson(progress, "integration"))
     if "conformance" in suites:
@@ -168,12 +174,12 @@ def single(name, status):
     return Totals(failed=1, failures=[f"{name}: status {status}"])
 
 
-def run_fuzz(progress, seconds):
+def run_fuzz(progress, seconds, make, build):
     """Each target is a test."""
     with progress.stage("fuzz targets") as stage:
-        fuzzing.build(stage)
+        make(stage)
     with progress.stage("fuzz") as stage:
-        outcomes = fuzzing.run(stage, seconds)
+        outcomes = fuzzing.run(stage, seconds, build)
     totals = Totals()
     for outcome in outcomes:
         found = [described(f"fuzz: {outcome}", "\n".join(outcome.findings))] if outcome.findings else []

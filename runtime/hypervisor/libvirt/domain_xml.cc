@@ -70,6 +70,10 @@ Status add(const NetworkCard&, const std::string&, Rendered&) {
               "[hypervisor.qemu]");
 }
 
+Status add(const HotMemory&, const std::string&, Rendered&) {
+  return fail(Code::kUnimplemented, "a VM of the libvirt launcher keeps the memory of its boot");
+}
+
 Result<Rendered> render_devices(const VmConfig& config) {
   Rendered out;
   for (size_t i = 0; i < config.devices.size(); ++i) {
