@@ -126,7 +126,7 @@ Finding check_launcher(const config::Hypervisor& hypervisor) {
 
 Finding describe_config(const Config& config) {
   return ok("configuration", config.source.empty() ? "defaults (there is no configuration.toml)"
-                                                   : config.source.native());
+                                                   : config::describe_sources(config));
 }
 
 }  // namespace

@@ -35,6 +35,13 @@ TEST_CASE("what is missing fails, with its path") {
   }
 }
 
+TEST_CASE("all files of the configuration are named") {
+  config::Config config = settings();
+  config.source = "/etc/k.toml";
+  config.drop_ins = {"/etc/config.d/1.toml"};
+  CHECK(find(examine_host(config), "configuration").text == "/etc/k.toml, /etc/config.d/1.toml");
+}
+
 TEST_CASE("what is no QEMU fails") {
   config::Config config = settings();
   config.hypervisor.path = "/bin/true";

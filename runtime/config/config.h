@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "common/error/error.h"
 #include "common/log/log.h"
@@ -40,6 +41,13 @@ struct Hypervisor {                                            // [hypervisor.qe
   std::string libvirt_uri = "qemu:///embed";                 // libvirt_uri: embed, system
   /// With libvirt never the kernel's: auto becomes vhost-user.
   VsockChoice vsock = VsockChoice::kAuto;  // vsock: auto|kernel|vhost-user
+  /// Which annotations of a pod count: regular expressions for the whole of the last component.
+  std::vector<std::string> enable_annotations;  // enable_annotations
+  /// Which paths annotations may name: patterns as of glob(3).
+  std::vector<std::string> valid_hypervisor_paths;        // valid_hypervisor_paths
+  std::vector<std::string> valid_virtio_fs_daemon_paths;  // valid_virtio_fs_daemon_paths
+  std::vector<std::string> valid_kernel_paths;            // valid_kernel_paths
+  std::vector<std::string> valid_initrd_paths;            // valid_initrd_paths
 };
 
 struct Agent {                            // [agent.kata]
@@ -66,10 +74,23 @@ struct Config {
   Factory factory;
   /// The file that was read; empty when only defaults hold.
   std::filesystem::path source;
+  /// Those that were read after it, in their order.
+  std::vector<std::filesystem::path> drop_ins;
+  /// A pod's annotations have changed something.
+  bool is_annotated = false;
 };
 
-/// Reads `file`. InvalidArgument names the file, the line, the key and what is allowed.
+/// All files of it, for people: "/etc/…/configuration.toml, /etc/…/config.d/50-mine.toml", or
+/// "defaults".
+std::string describe_sources(const Config& config);
+
+/// Reads `file` and over it its drop-ins, config.d/*.toml in the same directory (of the file
+/// itself, where `file` is a symbolic link), in the order of their names. InvalidArgument names the
+/// file, the line, the key and what is allowed.
 Result<Config> load_file(const std::filesystem::path& file);
+
+/// What single keys cannot know of each other. Also after changes of a Config that was loaded.
+Status check_together(Config& config);
 
 /// $KATA_CONF_FILE when it is set: the file must exist. Else the first that exists of:
 /// /etc/kata-containers/configuration.toml,

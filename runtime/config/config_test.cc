@@ -57,6 +57,11 @@ accel = "tcg"
 launcher = "libvirt"
 libvirt_uri = "qemu:///system?socket=/run/v/sock"
 vsock = "vhost-user"
+enable_annotations = ["default_.*"]
+valid_hypervisor_paths = ["/opt/qemu-*"]
+valid_virtio_fs_daemon_paths = ["/opt/v"]
+valid_kernel_paths = ["/opt/k1", "/opt/k2"]
+valid_initrd_paths = []
 [agent.kata]
 dial_timeout = 5
 enable_debug = true
@@ -86,6 +91,11 @@ template_path = "/run/t"
   CHECK(qemu.launcher == LauncherChoice::kLibvirt);
   CHECK(qemu.libvirt_uri == "qemu:///system?socket=/run/v/sock");
   CHECK(qemu.vsock == VsockChoice::kVhostUser);
+  CHECK(qemu.enable_annotations == std::vector<std::string>{"default_.*"});
+  CHECK(qemu.valid_hypervisor_paths == std::vector<std::string>{"/opt/qemu-*"});
+  CHECK(qemu.valid_virtio_fs_daemon_paths == std::vector<std::string>{"/opt/v"});
+  CHECK(qemu.valid_kernel_paths == std::vector<std::string>{"/opt/k1", "/opt/k2"});
+  CHECK(qemu.valid_initrd_paths.empty());
   CHECK(config->agent.dial_timeout == std::chrono::seconds(5));
   CHECK(config->agent.debug);
   CHECK(config->runtime.log_level == log::Level::kDebug);
@@ -144,6 +154,7 @@ TEST_CASE("the file that is installed documents known keys and the defaults") {
   CHECK(config->runtime.state_root == defaults.runtime.state_root);
   CHECK(config->factory.use_template == defaults.factory.use_template);
   CHECK(config->factory.template_path == defaults.factory.template_path);
+  CHECK(config->hypervisor.enable_annotations == defaults.hypervisor.enable_annotations);
 }
 
 TEST_CASE("an unknown key is refused with its line and the nearest known key") {
@@ -169,7 +180,13 @@ TEST_CASE("an unknown table is refused with the nearest known one") {
 TEST_CASE("wrong types and values are refused with what is allowed") {
   CHECK(refusal("[hypervisor.qemu]\ndefault_vcpus = \"2\"\n") ==
         "line 2: [hypervisor.qemu] default_vcpus must be a whole number");
-  CHECK(refusal("[hypervisor.qemu]\ndefault_vcpus = 1.5\n").ends_with("true or false"));
+  CHECK(refusal("[hypervisor.qemu]\ndefault_vcpus = 1.5\n")
+            .ends_with("true or false, or a list of strings"));
+  CHECK(
+      refusal("[hypervisor.qemu]\ndefault_vcpus = [\"2\"]\n").ends_with("must be a whole number"));
+  CHECK(refusal("[hypervisor.qemu]\nenable_annotations = [1]\n").ends_with("a list of strings"));
+  CHECK(refusal("[hypervisor.qemu]\nenable_annotations = \"path\"\n")
+            .ends_with("enable_annotations must be a list of strings"));
   CHECK(refusal("[hypervisor.qemu]\ndefault_vcpus = -1\n") ==
         "line 2: [hypervisor.qemu] default_vcpus is -1, must be from 1 to 240");
   CHECK(refusal("[hypervisor.qemu]\ndefault_memory = 1\n").ends_with("from 128 to 16777216 MiB"));

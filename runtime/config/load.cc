@@ -5,6 +5,7 @@
 
 #include "common/sys/file.h"
 #include "runtime/config/config.h"
+#include "runtime/config/drop_ins.h"
 #include "runtime/config/nearest.h"
 #include "runtime/config/schema.h"
 
@@ -25,8 +26,7 @@ class Loader {
     KATA_TRY(const std::string text, sys::read_file(file_, kMaxFileBytes));
     const toml::parse_result parsed = toml::parse(text, file_.native());
     if (!parsed) return refuse(parsed.error().source(), "{}", parsed.error().description());
-    KATA_CHECK(read_table(parsed.table(), ""));
-    return check_together();
+    return read_table(parsed.table(), "");
   }
 
  private:
@@ -69,21 +69,30 @@ class Loader {
                   const std::string& name, const toml::node& node) {
     for (const Key& key : known_keys()) {
       if (key.table != table || key.name != name) continue;
-      const auto value = scalar(node);
+      const auto value = value_of(node);
       Status set =
           value ? key.set(config_, *value)
-                : fail(Code::kInvalidArgument, "must be a string, a whole number, true or false");
+                : fail(Code::kInvalidArgument,
+                       "must be a string, a whole number, true or false, or a list of strings");
       if (!set) return refuse(where, "[{}] {} {}", table, name, set.error().message());
       return {};
     }
     return refuse_key(where, table, name);
   }
 
-  static std::optional<Value> scalar(const toml::node& node) {
+  static std::optional<Value> value_of(const toml::node& node) {
     if (const auto* text = node.as_string()) return text->get();
     if (const auto* number = node.as_integer()) return number->get();
     if (const auto* flag = node.as_boolean()) return flag->get();
-    return std::nullopt;
+    const toml::array* list = node.as_array();
+    if (list == nullptr) return std::nullopt;
+    std::vector<std::string> texts;
+    for (const toml::node& element : *list) {
+      const auto* text = element.as_string();
+      if (text == nullptr) return std::nullopt;
+      texts.push_back(text->get());
+    }
+    return texts;
   }
 
   std::unexpected<Error> refuse_key(const toml::source_region& where, const std::string& table,
@@ -100,27 +109,6 @@ class Loader {
     }
     return refuse(where, "the key '{}' is not supported {}: the nearest known one is '{}'", name,
                   place, nearest(name, siblings.empty() ? all : siblings));
-  }
-
-  /// What single keys cannot know.
-  Status check_together() {
-    const Hypervisor& qemu = config_.hypervisor;
-    if (qemu.launcher == LauncherChoice::kLibvirt && qemu.vsock == VsockChoice::kKernel)
-      return fail(Code::kInvalidArgument,
-                  "configuration {} [hypervisor.qemu]: launcher = \"libvirt\" has no kernel vsock: "
-                  "set vsock = "
-                  "\"vhost-user\" or \"auto\"",
-                  file_.native());
-    if (qemu.launcher == LauncherChoice::kLibvirt && config_.factory.use_template)
-      return fail(
-          Code::kInvalidArgument,
-          "configuration {} [factory]: launcher = \"libvirt\" has no templates: set template "
-          "= \"off\"",
-          file_.native());
-    // libvirt would open /dev/vhost-vsock itself, beside our back end.
-    if (qemu.launcher == LauncherChoice::kLibvirt)
-      config_.hypervisor.vsock = VsockChoice::kVhostUser;
-    return {};
   }
 
   const std::filesystem::path& file_;
@@ -142,10 +130,44 @@ void fill_in_guest_image(Config& config) {
 
 }  // namespace
 
+Status check_together(Config& config) {
+  Hypervisor& qemu = config.hypervisor;
+  if (qemu.launcher != LauncherChoice::kLibvirt) return {};
+  if (qemu.vsock == VsockChoice::kKernel)
+    return fail(Code::kInvalidArgument,
+                "configuration {} [hypervisor.qemu]: launcher = \"libvirt\" has no kernel vsock: "
+                "set vsock = \"vhost-user\" or \"auto\"",
+                describe_sources(config));
+  if (config.factory.use_template)
+    return fail(Code::kInvalidArgument,
+                "configuration {} [factory]: launcher = \"libvirt\" has no templates: set template "
+                "= \"off\"",
+                describe_sources(config));
+  // libvirt would open /dev/vhost-vsock itself, beside our back end.
+  qemu.vsock = VsockChoice::kVhostUser;
+  return {};
+}
+
+std::string describe_sources(const Config& config) {
+  if (config.source.empty()) return "defaults";
+  std::string files = config.source.native();
+  for (const auto& drop_in : config.drop_ins) files += ", " + drop_in.native();
+  return files;
+}
+
 Result<Config> load_file(const std::filesystem::path& file) {
   Config config;
   KATA_CHECK(Loader(file, config).load());
   config.source = file;
+  KATA_TRY(config.drop_ins, find_drop_ins(file));
+  for (const auto& drop_in : config.drop_ins) {
+    const Status read = Loader(drop_in, config).load();
+    // Gone since it was found: whoever tries the next configuration.toml must not hear NotFound.
+    if (!read && read.error().code() == Code::kNotFound)
+      return fail(Code::kUnavailable, "configuration: {}", read.error().message());
+    KATA_CHECK(read);
+  }
+  KATA_CHECK(check_together(config));
   fill_in_guest_image(config);
   return config;
 }

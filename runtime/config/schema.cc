@@ -6,6 +6,8 @@
 
 #include <fmt/ranges.h>
 
+#include "runtime/config/annotation_rules.h"
+
 namespace kata::config {
 namespace {
 
@@ -25,6 +27,7 @@ std::string_view type_name() {
   if constexpr (std::is_same_v<T, std::string>) return "a string in quotes";
   if constexpr (std::is_same_v<T, int64_t>) return "a whole number";
   if constexpr (std::is_same_v<T, bool>) return "true or false";
+  if constexpr (std::is_same_v<T, std::vector<std::string>>) return "a list of strings";
 }
 
 template <typename T>
@@ -131,6 +134,18 @@ Result<log::Level> expect_log_level(const Value& value) {
   return debug ? log::Level::kDebug : log::Level::kInfo;
 }
 
+Result<std::vector<std::string>> expect_annotation_names(const Value& value) {
+  KATA_TRY(std::vector<std::string> expressions, expect<std::vector<std::string>>(value));
+  KATA_CHECK(check_expressions(expressions));
+  return expressions;
+}
+
+Result<std::vector<std::string>> expect_path_patterns(const Value& value) {
+  KATA_TRY(std::vector<std::string> patterns, expect<std::vector<std::string>>(value));
+  KATA_CHECK(check_path_patterns(patterns));
+  return patterns;
+}
+
 using Setter = std::function<Status(Config&, const Value&)>;
 
 /// A setter for a member of a section of Config, from a function that checks its value.
@@ -180,6 +195,12 @@ void add_hypervisor_keys(std::vector<Key>& keys) {
   add("launcher", &Hypervisor::launcher, one_of(kLaunchers));
   add("libvirt_uri", &Hypervisor::libvirt_uri, expect_libvirt_uri);
   add("vsock", &Hypervisor::vsock, one_of(kVsocks));
+  add("enable_annotations", &Hypervisor::enable_annotations, expect_annotation_names);
+  add("valid_hypervisor_paths", &Hypervisor::valid_hypervisor_paths, expect_path_patterns);
+  add("valid_virtio_fs_daemon_paths", &Hypervisor::valid_virtio_fs_daemon_paths,
+      expect_path_patterns);
+  add("valid_kernel_paths", &Hypervisor::valid_kernel_paths, expect_path_patterns);
+  add("valid_initrd_paths", &Hypervisor::valid_initrd_paths, expect_path_patterns);
 }
 
 std::vector<Key> build_keys() {

@@ -7,14 +7,15 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "common/error/error.h"
 #include "runtime/config/config.h"
 
 namespace kata::config {
 
-/// A scalar of the file.
-using Value = std::variant<std::string, int64_t, bool>;
+/// A scalar of the file, or a list of strings.
+using Value = std::variant<std::string, int64_t, bool, std::vector<std::string>>;
 
 struct Key {
   std::string_view table;  // "hypervisor.qemu"

@@ -62,10 +62,12 @@ struct Container {
   Container(const asio::any_io_executor& executor, CreateContainer request)
       : id(std::move(request.id)),
         bundle(std::move(request.bundle)),
+        config_path(std::move(request.config_path)),
         init(std::make_shared<Process>(executor, id, "", std::move(request.io))) {}
 
   const std::string id;
   const std::filesystem::path bundle;
+  const std::filesystem::path config_path;
   const std::shared_ptr<Process> init;
   std::map<std::string, std::shared_ptr<Process>> execs;
   /// Of config.json as it was at the create: later changes do not count.

@@ -17,6 +17,7 @@ KataSandbox::KataSandbox(asio::any_io_executor executor, SandboxOptions options,
     : executor_(std::move(executor)),
       options_(std::move(options)),
       parts_(std::move(parts)),
+      host_config_(options_.config),
       on_exit_(std::move(on_exit)),
       on_oom_(std::move(on_oom)),
       hooks_(executor_, options_.host),
@@ -63,6 +64,7 @@ Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> 
   KATA_CO_CHECK(check_pod(bundle.spec));
   container->hooks = bundle.spec.hooks;
   container->annotations = bundle.spec.annotations;
+  KATA_CO_CHECK(configure(container->config_path, bundle.spec.annotations));
   RootfsPlan plan = plan_rootfs(std::move(rootfs));
   container->limits.update(bundle.spec.linux.resources);
   KATA_CO_TRY(VmWanted wanted, wanted_vm(bundle.spec, container->limits));

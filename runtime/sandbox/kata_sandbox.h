@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/config/annotations.h"
 #include "runtime/sandbox/container.h"
 #include "runtime/sandbox/guest_spec.h"
 #include "runtime/sandbox/hooks.h"
@@ -34,6 +35,7 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   KataSandbox(asio::any_io_executor executor, SandboxOptions options, Parts parts,
               ExitHandler on_exit, OomHandler on_oom);
 
+  Status annotate(const config::Annotations& annotations) override;
   Async<uint32_t> boot(std::string hostname) override;
   Async<ProcessExit> wait_vm() override;
   Async<void> ping() override;
@@ -66,6 +68,11 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   Async<void> build_in_guest(ContainerPtr container, agent_client::ContainerSpec spec,
                              agent_client::ContainerRoot root);
   Async<void> discard(ContainerPtr container);
+
+  // kata_sandbox_config.cc
+  Status configure(const std::filesystem::path& config_path,
+                   const config::Annotations& annotations);
+  Status check_as_of_pod(const config::Annotations& annotations) const;
 
   // kata_sandbox_hooks.cc
   HookCall hook_call(const Container& container, std::string kind, std::string_view status) const;
@@ -124,6 +131,8 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   asio::any_io_executor executor_;
   SandboxOptions options_;
   Parts parts_;
+  const config::Config host_config_;  // before what the pod changes of it
+  config::Annotations pod_annotations_;
   ExitHandler on_exit_;
   OomHandler on_oom_;
   HookRunner hooks_;

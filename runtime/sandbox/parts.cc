@@ -79,6 +79,9 @@ Parts make_parts(asio::any_io_executor executor, const SandboxOptions& options) 
   parts.host = host_size().value_or(VmSize{});
   if (config.factory.use_template)
     parts.templates = std::make_shared<factory::TemplateStore>(config.factory.template_path);
+  parts.remake = [executor](const SandboxOptions& changed) {
+    return make_parts(executor, changed);
+  };
   return parts;
 }
 

@@ -33,6 +33,8 @@ struct Parts {
   VmSize host;
   /// Null: every VM boots.
   std::shared_ptr<const factory::TemplateStore> templates;
+  /// All of this again, for a pod whose settings have changed. Null: they are part of nothing here.
+  std::function<Parts(const SandboxOptions&)> remake;
 };
 
 /// The real ones, as the options say, which are copied.

@@ -60,7 +60,9 @@ Result<Recipe> PodVm::template_recipe() const {
 asio::awaitable<std::optional<SavedVm>> PodVm::find_template() {
   auto saved = co_await open_or_make_template();
   if (saved) co_return std::move(*saved);
-  if (saved.error().code() == Code::kUnavailable)
+  if (options_.config.is_annotated && saved.error().code() == Code::kNotFound)
+    log::info("the guest boots: there is no template of what its pod's annotations ask for");
+  else if (saved.error().code() == Code::kUnavailable)
     log::info("the guest boots: its template is being made for another pod");
   else if (!aborted_)
     log::warning("the guest boots, without a template", {{"error", saved.error().message()}});
@@ -71,6 +73,8 @@ Async<SavedVm> PodVm::open_or_make_template() {
   KATA_CO_TRY(const Recipe recipe, template_recipe());
   auto saved = parts_.templates->open(recipe);
   if (saved || saved.error().code() != Code::kNotFound) co_return saved;
+  // Templates that pods ask for would fill the host, one for each value that somebody thinks of.
+  if (options_.config.is_annotated) co_return saved;
   co_return co_await make_and_open_template(recipe);
 }
 
@@ -192,6 +196,8 @@ asio::awaitable<Error> PodVm::with_cause(Error error) {
 
 asio::awaitable<void> PodVm::condemn_template(Error why) {
   if (is_passing(why)) co_return;
+  // It may be the annotations that are wrong, and the template is others', too.
+  if (options_.config.is_annotated) co_return;
   auto recipe = template_recipe();
   if (!recipe) co_return;
   auto draft = co_await begin_template(*recipe);

@@ -39,6 +39,8 @@ struct CreateContainer {
   std::filesystem::path bundle;  // holds config.json
   std::vector<RootfsMount> rootfs;
   std::unique_ptr<ProcessIo> io;
+  /// Of the configuration that the client wants for the pod; counts for its first container.
+  std::filesystem::path config_path = {};
 };
 
 struct ExecProcess {
@@ -90,6 +92,10 @@ class Sandbox {
  public:
   virtual ~Sandbox() = default;
 
+  /// What the annotations of a pod without containers change of its settings, before its boot:
+  /// otherwise its first container's do. InvalidArgument, PermissionDenied: see
+  /// config::apply_annotations().
+  virtual Status annotate(const std::map<std::string, std::string>& annotations) = 0;
   /// Boots the VM without a container, unless it runs; answers the host pid. An empty hostname is
   /// the host's, a second one comes too late.
   virtual Async<uint32_t> boot(std::string hostname) = 0;

@@ -117,6 +117,14 @@ Status Bundle::write_sandbox_dir(const std::filesystem::path& run_dir) const {
   return sys::write_file_atomically(directory_ / "sandbox-dir", run_dir.native(), 0600);
 }
 
+Result<std::filesystem::path> Bundle::write_configuration(const std::string& text) const {
+  std::error_code error;
+  auto file = std::filesystem::absolute(directory_ / "configuration.toml", error);
+  if (error) return fail_errno("find the bundle", error.value());
+  KATA_CHECK(sys::write_file_atomically(file, text, 0600));
+  return file;
+}
+
 Result<std::filesystem::path> Bundle::sandbox_dir() const {
   std::filesystem::path file = directory_ / "sandbox-dir";
   KATA_TRY(std::string text, sys::read_file(file, kMaxLineBytes));

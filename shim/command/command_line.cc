@@ -68,6 +68,7 @@ Result<CommandLine> parse_command_line(std::span<const std::string> arguments) {
                         {"address", &line.address},
                         {"bundle", &line.bundle},
                         {"socket", &line.socket},
+                        {"config", &line.config},
                         {"publish-binary", &ignored}},
               .switches = {{"debug", &line.debug}, {"v", &version}, {"info", &info}}};
   while (!arguments.empty() && arguments.front().starts_with('-')) {

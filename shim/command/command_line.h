@@ -18,6 +18,7 @@ struct CommandLine {
   std::string address;  // -address: containerd's gRPC socket
   std::string bundle;   // -bundle: empty is the working directory
   std::string socket;   // -socket: where to serve; empty is the inherited descriptor
+  std::string config;   // -config: the configuration.toml to read; `start` hands it on
   bool debug = false;   // -debug
 };
 

@@ -36,6 +36,7 @@ TEST_CASE("delete as containerd calls it") {
 TEST_CASE("without an action the shim serves") {
   CHECK(parse({"-namespace", "n", "-id", "c1"})->action == Action::kServe);
   CHECK(parse({"-namespace", "n", "-id", "c1", "-socket", "/s"})->socket == "/s");
+  CHECK(parse({"-namespace", "n", "-id", "c1", "-config", "/c"})->config == "/c");
 }
 
 TEST_CASE("Go's ways of writing a flag") {

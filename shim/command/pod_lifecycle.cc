@@ -14,6 +14,7 @@ Async<void> VmLifecycle::prepare(service::PodRequest request) {
                    "this shim serves containers that came without a sandbox");
   Bundle bundle(request.bundle);
   KATA_CO_TRY(Placement placement, bundle.placement());
+  KATA_CO_CHECK(sandbox_.annotate(request.annotations));
   hostname_ = request.hostname.empty() ? placement.hostname : request.hostname;
   // What config.json names has been entered when the shim started to serve.
   if (!request.network_namespace.empty()) KATA_CO_CHECK(enter_network_(request.network_namespace));

@@ -63,9 +63,20 @@ TEST_CASE_METHOD(PodFixture, "what keeps a pod from being prepared") {
   CHECK(prepare(request()).error().code() == Code::kNotFound);
   std::ofstream(directory / "config.json") << "{";
   CHECK(prepare(request()).error().code() == Code::kInvalidArgument);
+  std::filesystem::remove(directory / "config.json");
+  sandbox.call_error = Error(Code::kPermissionDenied, "annotation a is not enabled");
+  CHECK(prepare(request()).error().code() == Code::kPermissionDenied);
+  sandbox.call_error.reset();
   REQUIRE(run(context, sandbox.create({.id = "c1", .bundle = {}, .rootfs = {}, .io = nullptr})));
   CHECK(prepare(request()).error().code() == Code::kFailedPrecondition);
   CHECK(sandbox.calls.empty());
+}
+
+TEST_CASE_METHOD(PodFixture, "a pod's annotations reach its sandbox before the boot") {
+  auto annotated = request();
+  annotated.annotations = {{"io.katacontainers.config.hypervisor.default_memory", "512"}};
+  REQUIRE(prepare(annotated));
+  CHECK(sandbox.annotations == annotated.annotations);
 }
 
 TEST_CASE_METHOD(PodFixture, "a pod whose boot failed cannot be booted by a container") {

@@ -43,10 +43,12 @@ Result<Listener> open_listener(const CommandLine& line) {
 }
 
 Result<config::Config> load_configuration(const CommandLine& line) {
-  KATA_TRY(config::Config config, config::load_default());
+  auto loaded = line.config.empty() ? config::load_default() : config::load_file(line.config);
+  if (!loaded && !line.config.empty())
+    return std::unexpected(loaded.error().with_stage("the runtime's options"));
+  KATA_TRY(config::Config config, std::move(loaded));
   log::set_level(line.debug ? log::Level::kDebug : config.runtime.log_level);
-  log::info("configuration loaded",
-            {{"source", config.source.empty() ? "defaults" : config.source.native()}});
+  log::info("configuration loaded", {{"source", config::describe_sources(config)}});
   return config;
 }
 

@@ -29,9 +29,8 @@ Result<ServerProcess> server_process_for(const CommandLine& line,
   if (!line.bundle.empty())
     process.arguments.insert(process.arguments.end(), {"-bundle", line.bundle});
   if (line.debug) process.arguments.emplace_back("-debug");
-  // config::load_default() looks there first.
-  if (!input.config_path.empty())
-    process.extra_environment.push_back("KATA_CONF_FILE=" + input.config_path);
+  if (!line.config.empty())
+    process.arguments.insert(process.arguments.end(), {"-config", line.config});
   if (!input.ttrpc_address.empty() && environment_value(kTtrpcAddressVariable).empty())
     process.extra_environment.push_back(
         fmt::format("{}={}", kTtrpcAddressVariable, input.ttrpc_address));
@@ -47,8 +46,11 @@ Result<std::string> join_sandbox(const ShimSocket& socket, const Bundle& bundle,
   return socket.address();
 }
 
-Result<std::string> start_sandbox(const CommandLine& line, const ShimSocket& socket,
-                                  const Bundle& bundle, const service::StartInput& input) {
+Result<std::string> start_sandbox(CommandLine line, const ShimSocket& socket, const Bundle& bundle,
+                                  const service::StartInput& input) {
+  if (line.config.empty() && !input.options.config_body.empty()) {
+    KATA_TRY(line.config, bundle.write_configuration(input.options.config_body));
+  }
   KATA_TRY(ServerProcess process, server_process_for(line, input));
   CleanupStack cleanup;
   KATA_TRY(UniqueFd listener, socket.listen());
@@ -73,6 +75,7 @@ Result<std::string> start(CommandLine line) {
   if (line.address.empty()) line.address = input.grpc_address;
   line.debug = line.debug || input.debug;
   if (input.socket_directory.empty()) input.socket_directory = kSocketDirectory;
+  if (line.config.empty()) line.config = input.options.config_path;
 
   KATA_TRY(Placement placement, bundle.placement());
   bool joins = placement.joins_sandbox(line.id);

@@ -1,7 +1,6 @@
 #include "shim/service/bootstrap_messages.h"
 
 #include "containerd/bootstrap.pb.h"
-#include "shim/service/shim_messages.h"
 
 namespace kata::service {
 namespace {
@@ -20,13 +19,14 @@ Result<StartInput> input_of(const api::BootstrapParams& params) {
                    .grpc_address = params.containerd_grpc_address(),
                    .ttrpc_address = params.containerd_ttrpc_address(),
                    .socket_directory = params.socket_dir(),
-                   .config_path = {}};
+                   .options = {}};
   if (!input.socket_directory.empty() && !input.socket_directory.starts_with('/'))
     return fail(Code::kInvalidArgument, "containerd's socket_dir \"{}\" is not an absolute path",
                 input.socket_directory);
   for (const auto& extension : params.extensions()) {
-    KATA_TRY(std::string path, config_path_in_options(extension.value().SerializeAsString()));
-    if (!path.empty()) input.config_path = path;
+    // Others are of other things than the runtime.
+    if (!are_our_options(extension.value().type_url())) continue;
+    KATA_TRY(input.options, decode_runtime_options(extension.value().SerializeAsString()));
   }
   return input;
 }
@@ -45,7 +45,7 @@ Result<StartInput> decode_start_input(std::string_view bytes, std::string_view i
                   params.instance_id(), params.namespace_(), id, nspace);
   }
   StartInput input;
-  KATA_TRY(input.config_path, config_path_in_options(bytes));
+  KATA_TRY(input.options, decode_runtime_options(bytes));
   return input;
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "common/error/error.h"
+#include "shim/service/shim_messages.h"
 
 namespace kata::service {
 
@@ -18,14 +19,13 @@ struct StartInput {
   std::string ttrpc_address;
   /// Where the shim's socket belongs.
   std::string socket_directory;
-  /// Of the configuration file that the runtime's options name.
-  std::string config_path;
+  RuntimeOptions options;
 };
 
 /// BootstrapParams are what names this container: older options can be mistaken for them, and carry
 /// neither name. Nothing at all is an older containerd without options.
 /// InvalidArgument: bytes that are neither, params of another container, a socket directory that is
-/// no absolute path, or options that config_path_in_options() refuses.
+/// no absolute path, or options that decode_runtime_options() refuses.
 Result<StartInput> decode_start_input(std::string_view bytes, std::string_view id,
                                       std::string_view nspace);
 

@@ -40,6 +40,7 @@ TEST_CASE("bootstrap parameters of containerd 2.3") {
   all.set_log_level(api::LOG_LEVEL_TRACE);
   all.set_socket_dir("/run/c/s");
   *all.add_extensions()->mutable_value() = options("/etc/kata.toml");
+  all.add_extensions()->mutable_value()->set_type_url("of.another.Extension");
   auto input = decode(all.SerializeAsString());
   REQUIRE(input);
   CHECK(input->takes_result);
@@ -47,14 +48,14 @@ TEST_CASE("bootstrap parameters of containerd 2.3") {
   CHECK(input->grpc_address == "/run/containerd/containerd.sock");
   CHECK(input->ttrpc_address == "/run/containerd/containerd.sock.ttrpc");
   CHECK(input->socket_directory == "/run/c/s");
-  CHECK(input->config_path == "/etc/kata.toml");
+  CHECK(input->options.config_path == "/etc/kata.toml");
 
   auto least = decode(params().SerializeAsString());
   REQUIRE(least);
   CHECK(least->takes_result);
   CHECK_FALSE(least->debug);
   CHECK(least->socket_directory.empty());
-  CHECK(least->config_path.empty());
+  CHECK(least->options.config_path.empty());
 }
 
 TEST_CASE("fields and log levels of the future are no harm") {
@@ -67,17 +68,16 @@ TEST_CASE("fields and log levels of the future are no harm") {
 }
 
 TEST_CASE("options of an older containerd, or none") {
-  for (const std::string& bytes :
-       {std::string(), options("").SerializeAsString(), std::string("\x0a\x03new")}) {
+  for (const std::string& bytes : {std::string(), options("").SerializeAsString()}) {
     auto input = decode(bytes);
     REQUIRE(input);
     CHECK_FALSE(input->takes_result);
-    CHECK(input->config_path.empty());
+    CHECK(input->options.config_path.empty());
   }
   auto input = decode(options("/etc/kata.toml").SerializeAsString());
   REQUIRE(input);
   CHECK_FALSE(input->takes_result);
-  CHECK(input->config_path == "/etc/kata.toml");
+  CHECK(input->options.config_path == "/etc/kata.toml");
 }
 
 TEST_CASE("what is on stdin by mistake is refused") {
@@ -89,6 +89,7 @@ TEST_CASE("what is on stdin by mistake is refused") {
   };
   CHECK(message("\xff\xff").find("stdin") != std::string::npos);
   CHECK(message("{\"version\": 3}").find("stdin") != std::string::npos);
+  CHECK(message("\x0a\x03new").find("type \"new\" are not supported") != std::string::npos);
   auto other = params();
   other.set_instance_id("c2");
   CHECK(message(other.SerializeAsString()).find("\"c2\"") != std::string::npos);

@@ -109,11 +109,13 @@ std::string runtime_features() {
 Result<std::string> encode_runtime_info(std::string_view name, std::string_view version,
                                         std::string_view input) {
   KATA_TRY(google::protobuf::Any options, options_in(input));
-  KATA_CHECK(config_path_in_options(options.SerializeAsString()));
   containerd::types::RuntimeInfo info;
   info.set_name(std::string(name));
   info.mutable_version()->set_version(std::string(version));
-  if (are_our_options(options.type_url())) *info.mutable_options() = options;
+  if (are_our_options(options.type_url())) {
+    KATA_CHECK(decode_runtime_options(options.SerializeAsString()));
+    *info.mutable_options() = options;
+  }
   info.mutable_features()->set_type_url(kFeaturesType);
   info.mutable_features()->set_value(runtime_features());
   return info.SerializeAsString();

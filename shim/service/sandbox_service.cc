@@ -26,13 +26,13 @@ constexpr const char* kArchitecture = "arm64";
 #error "name this architecture as Go does"
 #endif
 
-/// Kubernetes' name for the pod; empty when the options are somebody else's.
-Result<std::string> hostname_in(const google::protobuf::Any& options) {
-  if (options.type_url() != kPodSandboxConfig) return "";
+/// What Kubernetes says of the pod; empty when the options are somebody else's.
+Result<runtime::v1::PodSandboxConfig> pod_config_in(const google::protobuf::Any& options) {
   runtime::v1::PodSandboxConfig config;
+  if (options.type_url() != kPodSandboxConfig) return config;
   if (!config.ParseFromString(options.value()))
     return fail(Code::kInvalidArgument, "the sandbox's options cannot be decoded");
-  return config.hostname();
+  return config;
 }
 
 }  // namespace
@@ -101,13 +101,15 @@ Async<sandbox_api::CreateSandboxResponse> SandboxService::create(
   if (!request.bundle_path().starts_with('/'))
     co_return fail(Code::kInvalidArgument, "bundle \"{}\" is not an absolute path",
                    request.bundle_path());
-  KATA_CO_TRY(std::string hostname, hostname_in(request.options()));
+  KATA_CO_TRY(const runtime::v1::PodSandboxConfig config, pod_config_in(request.options()));
   phase_ = Phase::kCreating;
   PodRequest pod{.id = id_,
                  .bundle = request.bundle_path(),
                  .network_namespace = request.netns_path(),
-                 .hostname = std::move(hostname),
+                 .hostname = config.hostname(),
                  .annotations = {request.annotations().begin(), request.annotations().end()}};
+  // containerd's CRI plugin has them there alone.
+  pod.annotations.insert(config.annotations().begin(), config.annotations().end());
   Status prepared = co_await pod_.prepare(std::move(pod));
   if (phase_ != Phase::kCreating)
     co_return fail(Code::kAborted, "sandbox \"{}\" was shut down meanwhile", id_);

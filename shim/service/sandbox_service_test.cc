@@ -226,8 +226,10 @@ TEST_CASE_METHOD(SandboxFixture, "the name of a pod of Kubernetes") {
   SECTION("of Kubernetes") {
     runtime::v1::PodSandboxConfig config;
     config.set_hostname("web-1");
+    (*config.mutable_annotations())["of"] = "pod";
     REQUIRE(create_with("runtime.v1.PodSandboxConfig", config.SerializeAsString()));
     CHECK(pod.prepared.at(0).hostname == "web-1");
+    CHECK(pod.prepared.at(0).annotations.at("of") == "pod");
   }
   SECTION("of somebody else") {
     REQUIRE(create_with("example.Options", "\xff"));

@@ -34,10 +34,17 @@ std::string encode_shutdown_sandbox(std::string_view id);
 /// Whether an Any's type_url is that of the options which this runtime takes.
 bool are_our_options(std::string_view type_url);
 
-/// Path of the configuration file that containerd's options name (runtimeoptions.v1.Options inside
-/// the google.protobuf.Any that `start` reads from stdin). Empty when there are no options, or
-/// options of another runtime, which containerd sends too ("containerd.runc.v1.Options").
-/// InvalidArgument: they cannot be decoded, or carry a configuration instead of its path.
-Result<std::string> config_path_in_options(std::string_view any);
+/// What containerd's configuration says to this runtime.
+struct RuntimeOptions {
+  /// Of the configuration file to read, absolute; empty: none is named.
+  std::string config_path;
+  /// The configuration itself, TOML, when no file is named.
+  std::string config_body;
+};
+
+/// runtimeoptions.v1.Options inside a google.protobuf.Any, which `start` reads from stdin and
+/// Create repeats. Empty when there are none, or runc's, which Docker sends to every runtime.
+/// InvalidArgument: they cannot be decoded or are of another type, or the path is not absolute.
+Result<RuntimeOptions> decode_runtime_options(std::string_view any);
 
 }  // namespace kata::service

@@ -1,11 +1,31 @@
 // What a container that is there is asked: execs, terminals, pause, limits.
 #include <catch2/catch.hpp>
 
+#include "containerd/runtime_options.pb.h"
 #include "shim/service/task_service.h"
 #include "tests/fakes/task_service_fixture.h"
 
 namespace kata::service {
 namespace {
+
+TEST_CASE_METHOD(ServiceFixture, "the options of a create name the configuration") {
+  const auto create_with = [this](const std::string& id, const char* type) {
+    runtimeoptions::v1::Options options;
+    options.set_config_path("/etc/kata.toml");
+    auto request = create_request(id);
+    request.mutable_options()->set_type_url(type);
+    request.mutable_options()->set_value(options.SerializeAsString());
+    return call<api::CreateTaskResponse>("Create", request);
+  };
+  REQUIRE(create_with("c1", "runtimeoptions.v1.Options"));
+  CHECK(sandbox.containers.at("c1")->config_path == "/etc/kata.toml");
+  REQUIRE(create("c2"));
+  CHECK(sandbox.containers.at("c2")->config_path.empty());
+  const auto refused = create_with("c3", "of.another.Runtime");
+  CHECK(refused.error().code() == Code::kInvalidArgument);
+  CHECK(refused.error().message().find("of.another.Runtime") != std::string::npos);
+  CHECK_FALSE(sandbox.containers.contains("c3"));
+}
 
 TEST_CASE_METHOD(ServiceFixture, "an exec's life and its events") {
   REQUIRE(create("c1"));

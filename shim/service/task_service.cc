@@ -83,6 +83,9 @@ TaskService::TaskService(sandbox::Sandbox& sandbox, events::EventSink& events, I
 Async<api::CreateTaskResponse> TaskService::create(api::CreateTaskRequest request,
                                                    ttrpc::Caller caller) {
   KATA_CO_CHECK(validate(request));
+  // A configuration inside the options has been taken from those of `start`.
+  KATA_CO_TRY(const RuntimeOptions options,
+              decode_runtime_options(request.options().SerializeAsString()));
   io::StdioConfig stdio{.in = request.stdin(),
                         .out = request.stdout(),
                         .err = request.stderr(),
@@ -102,7 +105,8 @@ Async<api::CreateTaskResponse> TaskService::create(api::CreateTaskRequest reques
   sandbox::CreateContainer wanted{.id = request.id(),
                                   .bundle = request.bundle(),
                                   .rootfs = rootfs_of(request),
-                                  .io = std::move(*process_io)};
+                                  .io = std::move(*process_io),
+                                  .config_path = options.config_path};
   Result<uint32_t> pid = co_await sandbox_.create(std::move(wanted));
   if (!pid) {
     containers_->erase(request.id());

@@ -65,6 +65,7 @@ struct Script {
   std::set<std::string> guest_execs;
   std::vector<std::string> calls;         // of the agent
   std::vector<std::string> vm_calls;      // of launcher and VMs
+  hypervisor::VmConfig last_vm;           // that was launched
   agent_client::ContainerSpec last_spec;  // of the container created last
   agent_client::ContainerRoot last_root;
   uint64_t oom_kills = 0;
@@ -327,6 +328,7 @@ class FakeLauncher : public hypervisor::Launcher {
   explicit FakeLauncher(Script& script) : script_(script) {}
   Async<std::unique_ptr<hypervisor::Vm>> launch(const hypervisor::VmConfig& config) override {
     KATA_CO_CHECK(script_.at(Step::kLaunch));
+    script_.last_vm = config;
     std::unique_ptr<hypervisor::Vm> vm = std::make_unique<FakeVm>(script_, config.run_dir);
     std::string call = config.for_restore ? "launch for restore" : "launch";
     for (const auto& device : config.devices)

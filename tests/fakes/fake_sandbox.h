@@ -26,6 +26,7 @@ class FakeSandbox : public sandbox::Sandbox {
     sandbox::ProcessState state;
     sys::Promise<sandbox::ProcessExit> exited;
     std::vector<sandbox::RootfsMount> rootfs;
+    std::filesystem::path config_path;
     std::vector<uint32_t> signals;
     bool stdin_closed = false;
     std::map<std::string, Exec> execs;
@@ -44,6 +45,7 @@ class FakeSandbox : public sandbox::Sandbox {
   int shutdowns = 0;
   int removed = 0;
   std::vector<std::string> calls;
+  std::map<std::string, std::string> annotations;
   /// What the next of the noted calls answers.
   std::optional<Error> call_error;
 
@@ -66,6 +68,11 @@ class FakeSandbox : public sandbox::Sandbox {
     on_exit_(id, "", kPid, container.state.exit);
   }
 
+  Status annotate(const std::map<std::string, std::string>& given) override {
+    if (call_error) return std::unexpected(*call_error);
+    annotations = given;
+    return {};
+  }
   Async<uint32_t> boot(std::string hostname) override {
     calls.push_back("boot " + hostname);
     if (call_error) co_return std::unexpected(*call_error);
@@ -86,6 +93,7 @@ class FakeSandbox : public sandbox::Sandbox {
                         .bundle = request.bundle,
                         .exit = {}};
     container->rootfs = request.rootfs;
+    container->config_path = request.config_path;
     containers[request.id] = std::move(container);
     co_return kPid;
   }

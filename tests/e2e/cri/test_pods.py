@@ -182,3 +182,18 @@ def test_the_nodes_namespaces_are_refused(cri, kata_config):
         with pytest.raises(grpc.RpcError) as refused:
             cri.run_pod("kata", **options)
         assert "the node's" in refused.value.details(), refused.value.details()
+
+
+def test_annotations_of_a_pod(cri, leak_check, kata_config):
+    """containerd hands on those that its pod_annotations match, to the pod and its containers."""
+    name = "io.katacontainers.config.hypervisor.kernel_params"
+    with pytest.raises(grpc.RpcError) as refused:
+        cri.run_pod("kata", annotations={name: "of.pod=1"})
+    assert f"annotation {name} is not enabled" in refused.value.details()
+    kata_config.change(hypervisor={"enable_annotations": ["kernel_params"]})
+    pod = cri.run_pod("kata", annotations={name: "of.pod=1"})
+    try:
+        assert "of.pod=1" in pod.start("sleep", "1000").sh("cat /proc/cmdline").text
+    finally:
+        pod.stop()
+        pod.remove()

@@ -40,6 +40,7 @@ def containerd_config(network_directory, pause_image, snapshotter):
     """For PrivateContainerd: CRI with the handlers runc and kata, and CNI's plugins of Debian."""
     table = '[plugins."io.containerd.grpc.v1.cri"'
     runtimes = "".join(f'{table}.containerd.runtimes.{name}]\n  runtime_type = "io.containerd.{name}.v2"\n'
+                       '  pod_annotations = ["io.katacontainers.*"]\n'
                        for name in ("runc", "kata"))
     return (f'{table}]\n  sandbox_image = "{pause_image}"\n  disable_apparmor = true\n'
             '  restrict_oom_score_adj = true\n'

@@ -1,5 +1,6 @@
 """What the tests set up for our runtime: its configuration, and initramfs images that fail."""
 
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,15 +62,30 @@ class KataConfig:
         }
         self.reset()
 
+    @property
+    def drop_ins(self):
+        return self.path.parent / "config.d"
+
     def reset(self):
+        shutil.rmtree(self.drop_ins, ignore_errors=True)
         kata_configuration.write(self.path, self._defaults)
 
-    def change(self, hypervisor=(), agent=(), runtime=(), factory=()):
+    def change(self, **changes):
         """The session's settings overlaid by these, until the end of the test."""
+        self.write(self.path, **changes)
+
+    def write(self, path, hypervisor=(), agent=(), runtime=(), factory=()):
+        """Another file with the session's settings, overlaid by these."""
         changes = {"hypervisor.qemu": hypervisor, "agent.kata": agent, "runtime": runtime,
                    "factory": factory}
-        kata_configuration.write(self.path, {table: {**values, **dict(changes[table])}
-                                             for table, values in self._defaults.items()})
+        kata_configuration.write(path, {table: {**values, **dict(changes[table])}
+                                        for table, values in self._defaults.items()})
+
+    def drop_in(self, name, **hypervisor):
+        """config.d/<name>, until the end of the test."""
+        self.drop_ins.mkdir(exist_ok=True)
+        kata_configuration.write(self.drop_ins / name, {"hypervisor.qemu": hypervisor})
+        return self.drop_ins / name
 
 
 def write_initrd(path, init_script):
