@@ -35,6 +35,8 @@ DYNAMIC = "libvirt-dev"
 HEADERS_ONLY = ("nlohmann-json3-dev",)
 # Beside the package, for whoever builds the image of deploy/installer.
 CONTEXT = "installer"
+# In it: what tools/install would put under a prefix.
+FILES = "kata-cpp"
 
 
 class PackageError(Exception):
@@ -57,8 +59,8 @@ def main():
     install.prepare(progress, "package")
     out = arguments.out.absolute()
     with progress.stage("package", failures=(PackageError, CommandFailed)) as stage:
-        package = make(stage.run, out, project.BUILD, release())
         context = make_installer_context(out, project.BUILD)
+        package = make(stage.run, out, project.BUILD, release())
     progress.finish()
     print(f"package:           {package}\ninstaller's image: {context}")
 
@@ -86,12 +88,11 @@ def git(*arguments):
 
 
 def make(run, out, build, made):
-    """Returns the package's file below `out`."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Returns the package's file below `out`, of the files that the installer's context there has."""
     package = out / f"{NAME}_{made.version}_amd64.deb"
     with tempfile.TemporaryDirectory(prefix="package-", dir=out) as directory:
         root = Path(directory)
-        fill(root / "usr", install.shipped_files(build))
+        shutil.copytree(out / CONTEXT / FILES, root / "usr")
         add_documentation(root / "usr/share/doc" / NAME, build / "guest/manifest.json", made)
         overrides = root / "usr/share/lintian/overrides"
         overrides.mkdir(parents=True)
@@ -104,15 +105,6 @@ def make(run, out, build, made):
             "static_built_using": debian_package.sources_of(static_libraries())})
         debian_package.pack(run, root, package, made.epoch)
     return package
-
-
-def fill(prefix, files):
-    """The files that tools/install installs, without its manifest: dpkg has its own."""
-    for place, source in files.items():
-        (prefix / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, prefix / place)
-        install.strip(place, prefix / place)
-        (prefix / place).chmod(installed_files.mode_of(place))
 
 
 def add_documentation(directory, guest_manifest, made):
@@ -147,7 +139,12 @@ def make_installer_context(out, build):
     """What deploy/installer/Containerfile copies."""
     context = out / CONTEXT
     shutil.rmtree(context, ignore_errors=True)
-    fill(context / "kata-cpp", install.shipped_files(build))
+    for place, source in install.shipped_files(build).items():
+        copy = context / FILES / place
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+        install.strip(place, copy)
+        copy.chmod(installed_files.mode_of(place))
     (context / "program").mkdir()
     for source in (*INSTALLER.glob("*.py"), project.TOP / "tools/lib/installed_files.py"):
         if not source.name.endswith("_test.py") and source.name != "conftest.py":
