@@ -70,6 +70,10 @@ def host_modules(build=BUILD):
             if entry["type"] == "shared module"]
 
 
+def version(build=BUILD):
+    return _introspect("projectinfo", build)["version"]
+
+
 def test_programs(suite, build):
     """Name of each of the suite's tests -> the programs of ours that it runs."""
     files = {entry["id"]: Path(entry["filename"][0]) for entry in _introspect("targets", build)}

@@ -1,0 +1,72 @@
+"""The lines that the installer writes into containerd's configuration: between two marks that say
+what else was added with them, so that taking them out gives back every byte that was there before."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+# What a config.toml of this version calls the plugin that has the handlers.
+PLUGINS = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"}
+RUNTIME_TYPE = "io.containerd.kata.v2"
+
+# Beside the block itself: nothing; the end of the line before it; the whole file.
+PLAIN, AFTER_NEWLINE, WHOLE_FILE = "block", "block and the line end before it", "file"
+BEGIN = "# >>> kata-cpp {added}, {checksum}: its installer wrote this and removes it"
+END = "# <<< kata-cpp"
+BLOCK = re.compile(rf"^# >>> kata-cpp (?P<added>{PLAIN}|{AFTER_NEWLINE}|{WHOLE_FILE}), "
+                   r"(?P<checksum>[0-9a-f]{16}): [^\n]*\n(?P<body>.*?)^" + END + r"(?:\r?\n|\Z)",
+                   re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    body: str
+    edited: bool
+
+
+def handler_table(version, handler, shim):
+    return (f'[plugins."{PLUGINS[version]}".containerd.runtimes."{handler}"]\n'
+            f'  runtime_type = "{RUNTIME_TYPE}"\n'
+            f'  runtime_path = "{shim}"\n'
+            "  # A privileged container gets all devices of its VM, not of the node.\n"
+            "  privileged_without_host_devices = true\n")
+
+
+def as_file(version, body):
+    return _marked(WHOLE_FILE, f"version = {version}\n\n{body}")
+
+
+def appended(text, body):
+    if text and not text.endswith("\n"):
+        return f"{text}\n{_marked(AFTER_NEWLINE, body)}"
+    return text + _marked(PLAIN, body)
+
+
+def _marked(added, body):
+    return f"{BEGIN.format(added=added, checksum=_checksum(body))}\n{body}{END}\n"
+
+
+def _checksum(body):
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+def find(text):
+    """The block in a file's text, or None."""
+    match = BLOCK.search(text or "")
+    return match and Block(match["body"], _checksum(match["body"]) != match["checksum"])
+
+
+def without(text):
+    """The text as it was before; None: there was no file."""
+    match = BLOCK.search(text)
+    before, after = text[:match.start()], text[match.end():]
+    if match["added"] == AFTER_NEWLINE:
+        before = before.removesuffix("\n")
+        # Somebody has written below the block since.
+        after = f"\n{after}" if after else ""
+    elif match["added"] == WHOLE_FILE:
+        if not (before + after).strip():
+            return None
+        # What somebody has added since needs it, too.
+        before = "".join(re.findall(r"^version = \d+\n", match["body"], re.MULTILINE)[:1]) + before
+    return before + after
