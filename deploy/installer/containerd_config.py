@@ -2,7 +2,8 @@
 
 containerd 2.x merges what config.toml imports: there the handler is a file of its own, if config.toml
 imports a directory. 1.6 and 1.7 replace all settings of a plugin by an import's, runc's handler among
-them: there, and without such a directory, it is a block at the end of config.toml.
+them: there, and without such a directory, it is a block at the end of config.toml. The first handler
+that config.toml itself has replaces the defaults of 1.6 and 1.7, so that the block repeats them.
 
 Nothing is taken for granted: what containerd itself says of its configuration before and after
 differs by the handler and nothing else, or the files are put back.
@@ -20,7 +21,7 @@ from host import Refused
 DROP_IN = "kata-cpp.toml"
 # Not .toml: an import of the directory must not take it.
 SAVED = "kata-cpp.edited"
-OLDEST = (1, 6)
+OLDEST, MERGES = (1, 6), (2, 0)
 CRI_NAMES = {"cri", *handler_block.PLUGINS.values()}
 
 
@@ -69,6 +70,9 @@ class ContainerdConfig:
                           f"({_runtimes(before)[self._handler].get('runtime_type')})",
                           "remove it from containerd's configuration, or choose another name by "
                           "--handler and in the RuntimeClass")
+        if self.release() < MERGES and not _runtimes(self._settings()):
+            body += "".join(handler_block.table(version, name, handler)
+                            for name, handler in _runtimes(before).items())
         drop_in = self._drop_in()
         if drop_in:
             place, new = drop_in, handler_block.as_file(version, body)
@@ -123,7 +127,7 @@ class ContainerdConfig:
             raise Refused("containerd's configuration", f"disabled_plugins has {sorted(disabled)}",
                           "kubelet needs the CRI plugin: remove it from that list")
         if self._host.read(self._place) is None:
-            return 3 if self.release() >= (2, 0) else 2
+            return 3 if self.release() >= MERGES else 2
         version = settings.get("version", 1)
         if version not in handler_block.PLUGINS:
             raise Refused("containerd's configuration", f"{self._place} has version {version}",
@@ -150,7 +154,7 @@ class ContainerdConfig:
         return found
 
     def _drop_in(self):
-        if self.release() < (2, 0):
+        if self.release() < MERGES:
             return None
         return next((directory / DROP_IN for directory in self._imported()
                      if self._host.path(directory).is_dir()), None)
@@ -188,10 +192,10 @@ def _runtimes(settings):
 
 
 def _others(settings, handler):
-    """Everything else; `imports` differs by which files there are."""
-    rest = copy.deepcopy(settings)
-    rest.pop("imports", None)
+    """Everything else that has a value; `imports` differs by which files there are."""
+    rest = {name: value for name, value in settings.items() if name != "imports"}
+    rest = copy.deepcopy(rest)
     for plugin in handler_block.PLUGINS.values():
         runtimes = rest.get("plugins", {}).get(plugin, {}).get("containerd", {}).get("runtimes", {})
         runtimes.pop(handler, None)
-    return rest
+    return handler_block.with_value(rest)
