@@ -32,6 +32,11 @@ class ContainerdConfig:
         self._handler = handler
         self._shim = shim
 
+    def check(self):
+        """Before anything is done: whether there is a containerd with a configuration for it."""
+        self.release()
+        self._schema()
+
     def is_present(self):
         return self._find() is not None
 
@@ -65,14 +70,14 @@ class ContainerdConfig:
         body = self._body(version)
         text = self._host.read(self._place)
         before = self._effective()
-        if self._handler in _runtimes(before):
+        if self._handler in runtimes(before):
             raise Refused("handler", f"containerd has a handler {self._handler} already "
-                          f"({_runtimes(before)[self._handler].get('runtime_type')})",
+                          f"({runtimes(before)[self._handler].get('runtime_type')})",
                           "remove it from containerd's configuration, or choose another name by "
                           "--handler and in the RuntimeClass")
-        if self.release() < MERGES and not _runtimes(self._settings()):
+        if self.release() < MERGES and not runtimes(self._settings()):
             body += "".join(handler_block.table(version, name, handler)
-                            for name, handler in _runtimes(before).items())
+                            for name, handler in runtimes(before).items())
         drop_in = self._drop_in()
         if drop_in:
             place, new = drop_in, handler_block.as_file(version, body)
@@ -83,7 +88,7 @@ class ContainerdConfig:
             place, new = self._place, handler_block.as_file(version, body)
         else:
             place, new = self._place, handler_block.appended(text, body)
-            _parse(new, f"{place} with a table {self._handler} at its end",
+            parse(new, f"{place} with a table {self._handler} at its end",
                    "write the plugin's settings as [tables], not as inline tables")
         old = self._host.read(place)
         self._put(place, new)
@@ -117,7 +122,7 @@ class ContainerdConfig:
         return None
 
     def _settings(self):
-        return _parse(self._host.read(self._place) or "", self._place, "correct it")
+        return parse(self._host.read(self._place) or "", self._place, "correct it")
 
     def _schema(self):
         """The configuration's version, of a configuration that can have the handler."""
@@ -165,10 +170,10 @@ class ContainerdConfig:
                    else ["--config", self._place, "config", "dump"])
         dumped = self._host.run(["containerd", *command], "containerd's configuration",
                                 "correct what containerd reports")
-        return _parse(dumped, "`containerd config dump`", "this containerd is not supported")
+        return parse(dumped, "`containerd config dump`", "this containerd is not supported")
 
     def _require_ours(self, effective):
-        handler = _runtimes(effective).get(self._handler, {})
+        handler = runtimes(effective).get(self._handler, {})
         ours = {"runtime_type": handler_block.RUNTIME_TYPE, "runtime_path": str(self._shim)}
         if {key: handler.get(key) for key in ours} != ours:
             raise Refused("containerd's configuration",
@@ -177,14 +182,14 @@ class ContainerdConfig:
                           f"{self._handler} out of there")
 
 
-def _parse(text, what, remedy):
+def parse(text, what, remedy):
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"read {what}", error, remedy) from error
 
 
-def _runtimes(settings):
+def runtimes(settings):
     found = {}
     for plugin in handler_block.PLUGINS.values():
         found |= settings.get("plugins", {}).get(plugin, {}).get("containerd", {}).get("runtimes", {})
@@ -196,6 +201,6 @@ def _others(settings, handler):
     rest = {name: value for name, value in settings.items() if name != "imports"}
     rest = copy.deepcopy(rest)
     for plugin in handler_block.PLUGINS.values():
-        runtimes = rest.get("plugins", {}).get(plugin, {}).get("containerd", {}).get("runtimes", {})
-        runtimes.pop(handler, None)
+        handlers = rest.get("plugins", {}).get(plugin, {}).get("containerd", {}).get("runtimes", {})
+        handlers.pop(handler, None)
     return handler_block.with_value(rest)
