@@ -2,7 +2,8 @@
 
 containerd 2.x merges what config.toml imports: there the handler is a file of its own, if config.toml
 imports a directory. 1.6 and 1.7 replace all settings of a plugin by an import's, runc's handler among
-them: there, and without such a directory, it is a block at the end of config.toml.
+them: there, and without such a directory, it is a block at the end of config.toml. The first handler
+that config.toml itself has replaces the defaults of 1.6 and 1.7, so that the block repeats them.
 
 Nothing is taken for granted: what containerd itself says of its configuration before and after
 differs by the handler and nothing else, or the files are put back.
@@ -20,7 +21,7 @@ from host import Refused
 DROP_IN = "kata-cpp.toml"
 # Not .toml: an import of the directory must not take it.
 SAVED = "kata-cpp.edited"
-OLDEST = (1, 6)
+OLDEST, MERGES = (1, 6), (2, 0)
 CRI_NAMES = {"cri", *handler_block.PLUGINS.values()}
 
 
@@ -30,6 +31,11 @@ class ContainerdConfig:
         self._place = Path(place)
         self._handler = handler
         self._shim = shim
+
+    def check(self):
+        """Before anything is done: whether there is a containerd with a configuration for it."""
+        self.release()
+        self._schema()
 
     def is_present(self):
         return self._find() is not None
@@ -64,11 +70,14 @@ class ContainerdConfig:
         body = self._body(version)
         text = self._host.read(self._place)
         before = self._effective()
-        if self._handler in _runtimes(before):
+        if self._handler in runtimes(before):
             raise Refused("handler", f"containerd has a handler {self._handler} already "
-                          f"({_runtimes(before)[self._handler].get('runtime_type')})",
+                          f"({runtimes(before)[self._handler].get('runtime_type')})",
                           "remove it from containerd's configuration, or choose another name by "
                           "--handler and in the RuntimeClass")
+        if self.release() < MERGES and not runtimes(self._settings()):
+            body += "".join(handler_block.table(version, name, handler)
+                            for name, handler in runtimes(before).items())
         drop_in = self._drop_in()
         if drop_in:
             place, new = drop_in, handler_block.as_file(version, body)
@@ -79,7 +88,7 @@ class ContainerdConfig:
             place, new = self._place, handler_block.as_file(version, body)
         else:
             place, new = self._place, handler_block.appended(text, body)
-            _parse(new, f"{place} with a table {self._handler} at its end",
+            parse(new, f"{place} with a table {self._handler} at its end",
                    "write the plugin's settings as [tables], not as inline tables")
         old = self._host.read(place)
         self._put(place, new)
@@ -113,7 +122,7 @@ class ContainerdConfig:
         return None
 
     def _settings(self):
-        return _parse(self._host.read(self._place) or "", self._place, "correct it")
+        return parse(self._host.read(self._place) or "", self._place, "correct it")
 
     def _schema(self):
         """The configuration's version, of a configuration that can have the handler."""
@@ -123,7 +132,7 @@ class ContainerdConfig:
             raise Refused("containerd's configuration", f"disabled_plugins has {sorted(disabled)}",
                           "kubelet needs the CRI plugin: remove it from that list")
         if self._host.read(self._place) is None:
-            return 3 if self.release() >= (2, 0) else 2
+            return 3 if self.release() >= MERGES else 2
         version = settings.get("version", 1)
         if version not in handler_block.PLUGINS:
             raise Refused("containerd's configuration", f"{self._place} has version {version}",
@@ -150,7 +159,7 @@ class ContainerdConfig:
         return found
 
     def _drop_in(self):
-        if self.release() < (2, 0):
+        if self.release() < MERGES:
             return None
         return next((directory / DROP_IN for directory in self._imported()
                      if self._host.path(directory).is_dir()), None)
@@ -161,10 +170,10 @@ class ContainerdConfig:
                    else ["--config", self._place, "config", "dump"])
         dumped = self._host.run(["containerd", *command], "containerd's configuration",
                                 "correct what containerd reports")
-        return _parse(dumped, "`containerd config dump`", "this containerd is not supported")
+        return parse(dumped, "`containerd config dump`", "this containerd is not supported")
 
     def _require_ours(self, effective):
-        handler = _runtimes(effective).get(self._handler, {})
+        handler = runtimes(effective).get(self._handler, {})
         ours = {"runtime_type": handler_block.RUNTIME_TYPE, "runtime_path": str(self._shim)}
         if {key: handler.get(key) for key in ours} != ours:
             raise Refused("containerd's configuration",
@@ -173,14 +182,14 @@ class ContainerdConfig:
                           f"{self._handler} out of there")
 
 
-def _parse(text, what, remedy):
+def parse(text, what, remedy):
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"read {what}", error, remedy) from error
 
 
-def _runtimes(settings):
+def runtimes(settings):
     found = {}
     for plugin in handler_block.PLUGINS.values():
         found |= settings.get("plugins", {}).get(plugin, {}).get("containerd", {}).get("runtimes", {})
@@ -188,10 +197,10 @@ def _runtimes(settings):
 
 
 def _others(settings, handler):
-    """Everything else; `imports` differs by which files there are."""
-    rest = copy.deepcopy(settings)
-    rest.pop("imports", None)
+    """Everything else that has a value; `imports` differs by which files there are."""
+    rest = {name: value for name, value in settings.items() if name != "imports"}
+    rest = copy.deepcopy(rest)
     for plugin in handler_block.PLUGINS.values():
-        runtimes = rest.get("plugins", {}).get(plugin, {}).get("containerd", {}).get("runtimes", {})
-        runtimes.pop(handler, None)
-    return rest
+        handlers = rest.get("plugins", {}).get(plugin, {}).get("containerd", {}).get("runtimes", {})
+        handlers.pop(handler, None)
+    return handler_block.with_value(rest)

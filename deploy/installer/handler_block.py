@@ -2,6 +2,7 @@
 what else was added with them, so that taking them out gives back every byte that was there before."""
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 
@@ -30,6 +31,25 @@ def handler_table(version, handler, shim):
             f'  runtime_path = "{shim}"\n'
             "  # A privileged container gets all devices of its VM, not of the node.\n"
             "  privileged_without_host_devices = true\n")
+
+
+def table(version, handler, settings):
+    """A handler as containerd shows it, and its options."""
+    lines = []
+    header = f'plugins."{PLUGINS[version]}".containerd.runtimes.{json.dumps(handler)}'
+    for name, values in ((header, settings), (f"{header}.options", settings.get("options", {}))):
+        # JSON's strings, numbers, booleans and lists of them are TOML's.
+        lines += [f"[{name}]", *(f"  {json.dumps(key)} = {json.dumps(value)}"
+                                 for key, value in with_value(values).items()
+                                 if not isinstance(value, dict))]
+    return "\n".join(lines) + "\n"
+
+
+def with_value(settings):
+    """Without what is empty, zero or false, which to containerd is the same as not there."""
+    shown = {key: with_value(value) if isinstance(value, dict) else value
+             for key, value in settings.items()}
+    return {key: value for key, value in shown.items() if value}
 
 
 def as_file(version, body):

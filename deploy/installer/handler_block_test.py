@@ -40,3 +40,12 @@ def test_an_edit_is_noticed():
 @pytest.mark.parametrize("text", (None, "", "[grpc]\n", "# >>> kata-cpp\n# <<< kata-cpp\n"))
 def test_there_is_no_block(text):
     assert handler_block.find(text) is None
+
+
+def test_containerds_own_handlers_are_repeated():
+    shown = {"runtime_type": "io.containerd.runc.v2", "runtime_path": "", "pod_annotations": ["a", "b"],
+             "cni_max_conf_num": 0, "options": {"SystemdCgroup": True, "BinaryName": ""}}
+    parsed = tomllib.loads(handler_block.table(2, "runc", shown))
+    assert parsed["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]["runc"] == {
+        "runtime_type": "io.containerd.runc.v2", "pod_annotations": ["a", "b"],
+        "options": {"SystemdCgroup": True}}

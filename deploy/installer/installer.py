@@ -62,6 +62,7 @@ class Installer:
 
     def install(self):
         label = NodeLabel.of_this_pod()
+        self._config.check()
         self._copy()
         self._host.run([self._options.prefix / CHECK, "check"], "check of the node",
                        "see what it says; QEMU and virtiofsd are the node's own: on Debian, "

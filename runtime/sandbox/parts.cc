@@ -2,6 +2,7 @@
 
 #include "common/agent_protocol.h"
 #include "runtime/agent_client/grpc_agent.h"
+#include "runtime/config/annotations.h"
 #include "runtime/hypervisor/accelerator.h"
 #include "runtime/hypervisor/direct.h"
 #include "runtime/hypervisor/libvirt_loader.h"
@@ -75,8 +76,8 @@ Parts make_parts(asio::any_io_executor executor, const SandboxOptions& options) 
     if (is_hosts) return nullptr;
     return network::open_pod_network();
   };
-  // A host that does not say has no more than a VM needs.
-  parts.host = host_size().value_or(VmSize{});
+  const config::HostSize host = config::host_size();
+  parts.host = {.vcpus = host.processors, .memory_mib = host.memory_mib};
   if (config.factory.use_template)
     parts.templates = std::make_shared<factory::TemplateStore>(config.factory.template_path);
   parts.remake = [executor](const SandboxOptions& changed) {

@@ -4,9 +4,6 @@
 #include <charconv>
 #include <limits>
 
-#include <sched.h>
-#include <sys/sysinfo.h>
-
 #include "runtime/hypervisor/hypervisor.h"
 
 namespace kata::sandbox {
@@ -81,13 +78,6 @@ Result<Demand> announced_demand(const std::map<std::string, std::string>& annota
   ContainerLimits limits;
   limits.update(resources);
   return limits.demand();
-}
-
-Result<VmSize> host_size() {
-  struct sysinfo host {};
-  if (::sysinfo(&host) != 0) return fail_errno("sysinfo");
-  return VmSize{.vcpus = static_cast<uint32_t>(std::max(1, ::get_nprocs())),
-                .memory_mib = host.totalram * host.mem_unit / kBytesPerMib};
 }
 
 VmSize largest_vm(const config::Hypervisor& config, const VmSize& host) {

@@ -48,9 +48,6 @@ struct VmSize {
   bool operator==(const VmSize&) const = default;
 };
 
-/// The host's processors and memory.
-Result<VmSize> host_size();
-
 /// The largest VM of a pod here: default_maxvcpus and default_maxmemory, or what the host has.
 VmSize largest_vm(const config::Hypervisor& config, const VmSize& host);
 

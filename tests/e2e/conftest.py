@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tools/lib"))
 
 # pylint: disable=wrong-import-position
+import package
 from oci_image import build_busybox_image
 from private_containerd import PrivateContainerd
 from support.client import NAMESPACE, Client
@@ -173,6 +174,13 @@ def make_containerd(session_directory, session_config, image_archive, pytestconf
 def containerd(make_containerd):
     with make_containerd("c") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def installer_context(session_directory, pytestconfig):
+    """What the image of the nodes' installer is made of; the package's files are in it."""
+    return package.make_installer_context(session_directory / "package",
+                                          pytestconfig.getoption("--build").resolve())
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,6 @@ struct Script {
   int shares = 0;
   int vms = 0;
   int storages = 0;
-  hypervisor::VmConfig last_vm;  // that was launched
   std::set<std::string> guest_containers;
   std::set<std::string> guest_execs;
   std::vector<std::string> calls;         // of the agent
@@ -328,7 +327,6 @@ class FakeLauncher : public hypervisor::Launcher {
   explicit FakeLauncher(Script& script) : script_(script) {}
   Async<std::unique_ptr<hypervisor::Vm>> launch(const hypervisor::VmConfig& config) override {
     KATA_CO_CHECK(script_.at(Step::kLaunch));
-    script_.last_vm = config;
     std::unique_ptr<hypervisor::Vm> vm = std::make_unique<FakeVm>(script_, config.run_dir);
     std::string call = config.for_restore ? "launch for restore" : "launch";
     for (const auto& device : config.devices)

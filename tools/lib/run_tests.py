@@ -30,7 +30,7 @@ ONLY = {"tsan": ("common", "vsock", "shim-command", "shim-events", "shim-io", "s
                  "shim-ttrpc")}
 # The child of clone(CLONE_VM) runs in the parent's memory, which ThreadSanitizer takes for races.
 CATCH_FILTER = {"tsan": "~[process]"}
-PYTHON_UNIT_TESTS = (project.TOP / "guest-image", project.TOP / "tools", project.TOP / "tests/bench")
+PYTHON_UNIT_TESTS = tuple(project.TOP / name for name in ("guest-image", "tools", "deploy", "tests/bench"))
 # What a kernel can break: the isolation itself, processes, terminals, cgroups, the order of the ends.
 TUNED_KERNEL_TESTS = tuple(project.TOP / "tests/e2e" / f"test_{name}.py" for name in (
     "isolation", "exec", "terminal", "task_api", "update", "oom", "template", "block_roots", "network"))
