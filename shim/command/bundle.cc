@@ -119,8 +119,10 @@ Status Bundle::write_sandbox_dir(const std::filesystem::path& run_dir) const {
 
 Result<std::filesystem::path> Bundle::write_configuration(const std::string& text) const {
   std::error_code error;
-  auto file = std::filesystem::absolute(directory_ / "configuration.toml", error);
+  // Of a name that tells, in messages, where its text comes from.
+  auto file = std::filesystem::absolute(directory_ / "runtime-options.toml", error);
   if (error) return fail_errno("find the bundle", error.value());
+  file = file.lexically_normal();
   KATA_CHECK(sys::write_file_atomically(file, text, 0600));
   return file;
 }

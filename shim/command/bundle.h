@@ -64,7 +64,7 @@ class Bundle {
   Status write_sandbox_dir(const std::filesystem::path& run_dir) const;
   Result<std::filesystem::path> sandbox_dir() const;
 
-  /// `configuration.toml`: what containerd's own configuration holds of it. Answers its path.
+  /// `runtime-options.toml`: what containerd's own configuration holds of it. Answers its path.
   Result<std::filesystem::path> write_configuration(const std::string& text) const;
 
  private:

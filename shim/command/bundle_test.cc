@@ -135,6 +135,17 @@ TEST_CASE_METHOD(BundleFixture, "files that somebody else has written") {
   CHECK(bundle.sandbox_dir().error().code() == Code::kInvalidArgument);
 }
 
+TEST_CASE_METHOD(BundleFixture, "a configuration from containerd's own is root's alone") {
+  const auto file = bundle.write_configuration("[runtime]\n");
+  REQUIRE(file);
+  CHECK(*file == directory / "runtime-options.toml");
+  std::string line;
+  std::getline(std::ifstream(*file), line);
+  CHECK(line == "[runtime]");
+  CHECK((std::filesystem::status(*file).permissions() & std::filesystem::perms(0777)) ==
+        std::filesystem::perms(0600));
+}
+
 TEST_CASE("an empty bundle is the working directory") {
   CHECK(Bundle("").log() == std::filesystem::path("./log"));
 }
