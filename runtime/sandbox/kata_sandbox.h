@@ -126,6 +126,7 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   Result<VmWanted> wanted_vm(const oci::Spec& spec, const ContainerLimits& limits);
   Demand demand() const;
   Async<void> make_room();
+  Async<void> resize_vm(Demand wanted);
   Async<void> update_with_room(ContainerPtr container, std::string resources_json);
 
   asio::any_io_executor executor_;

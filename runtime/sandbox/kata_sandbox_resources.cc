@@ -86,16 +86,22 @@ Async<void> KataSandbox::update(std::string id, std::string resources_json) {
   announced_ = {};
   // What the container has no use for any more goes back to the host, if the guest can give it: the
   // limit holds already.
-  has_room_for_ = demand();
-  KATA_CO_CHECK(co_await vm->resize(has_room_for_));
+  co_return co_await resize_vm(demand());
+}
+
+/// With its memory there, or gone; at once when that was asked for before.
+Async<void> KataSandbox::resize_vm(Demand wanted) {
+  if (has_room_for_ == wanted) co_return Status{};
+  auto vm = vm_;
+  KATA_CO_CHECK(co_await vm->resize(wanted));
+  has_room_for_ = wanted;
   co_return co_await vm->await_memory();
 }
 
 Async<void> KataSandbox::update_with_room(ContainerPtr container, std::string resources_json) {
   auto vm = vm_;
   KATA_CO_CHECK(vm->check_room(demand()));
-  KATA_CO_CHECK(co_await vm->resize(larger_of(demand(), has_room_for_)));
-  KATA_CO_CHECK(co_await vm->await_memory());
+  KATA_CO_CHECK(co_await resize_vm(larger_of(demand(), has_room_for_)));
   resources_json = container->filter.of_resources(std::move(resources_json));
   co_return co_await vm->agent().update_container(container->id, resources_json);
 }
