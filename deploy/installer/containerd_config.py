@@ -54,6 +54,7 @@ class ContainerdConfig:
 
     def remove(self):
         """An edited block is kept in a file of its own."""
+        self._host.discard(self._place)
         while found := self._find():
             place, block = found
             if block.edited:

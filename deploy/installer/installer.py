@@ -98,7 +98,7 @@ class Installer:
             self._config.remove()
         if present or self._state() == RESTART_DUE:
             self._restart()
-        (self._prefix / STATE).unlink(missing_ok=True)
+        self._host.remove(self._options.prefix / STATE)
         if self._is_linked():
             self._link_path().unlink()
         installed_files.uninstall(self._prefix)
