@@ -26,11 +26,10 @@ CRI_NAMES = {"cri", *handler_block.PLUGINS.values()}
 
 
 class ContainerdConfig:
-    def __init__(self, host, place, handler, shim):
+    def __init__(self, host, place, handler):
         self._host = host
         self._place = Path(place)
         self._handler = handler
-        self._shim = shim
 
     def check(self):
         """Before anything is done: whether there is a containerd with a configuration for it."""
@@ -55,6 +54,7 @@ class ContainerdConfig:
 
     def remove(self):
         """An edited block is kept in a file of its own."""
+        self._host.discard(self._place)
         while found := self._find():
             place, block = found
             if block.edited:
@@ -105,7 +105,7 @@ class ContainerdConfig:
         print(f"containerd's handler {self._handler} is in {place}")
 
     def _body(self, version):
-        return handler_block.handler_table(version, self._handler, self._shim)
+        return handler_block.handler_table(version, self._handler)
 
     def _put(self, place, text):
         if text is None:
@@ -174,8 +174,7 @@ class ContainerdConfig:
 
     def _require_ours(self, effective):
         handler = runtimes(effective).get(self._handler, {})
-        ours = {"runtime_type": handler_block.RUNTIME_TYPE, "runtime_path": str(self._shim)}
-        if {key: handler.get(key) for key in ours} != ours:
+        if handler.get("runtime_type") != handler_block.RUNTIME_TYPE or handler.get("runtime_path"):
             raise Refused("containerd's configuration",
                           f"containerd's handler {self._handler} is {handler or 'not there'}",
                           "a file that config.toml imports overrides it, or it was edited: take "

@@ -25,10 +25,9 @@ class Block:
     edited: bool
 
 
-def handler_table(version, handler, shim):
+def handler_table(version, handler):
     return (f'[plugins."{PLUGINS[version]}".containerd.runtimes."{handler}"]\n'
             f'  runtime_type = "{RUNTIME_TYPE}"\n'
-            f'  runtime_path = "{shim}"\n'
             "  # A privileged container gets all devices of its VM, not of the node.\n"
             "  privileged_without_host_devices = true\n")
 

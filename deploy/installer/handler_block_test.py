@@ -4,7 +4,7 @@ import pytest
 
 import handler_block
 
-BODY = handler_block.handler_table(2, "kata", "/opt/kata-cpp/bin/containerd-shim-kata-v2")
+BODY = handler_block.handler_table(2, "kata")
 TEXTS = ("", "version = 2\n", "version = 2", "version = 2\r\n[grpc]\r\n  gid = 1\r\n", "# only a comment",
          "version = 2\n\n\n", "\n")
 

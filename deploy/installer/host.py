@@ -55,7 +55,7 @@ class Host:
     def write(self, place, text):
         """In one step, and with the owner and mode of the file that is replaced."""
         path = self.path(place)
-        partial = path.with_name(f".{path.name}.kata-cpp")
+        partial = _partial(path)
         partial.unlink(missing_ok=True)
         before = path.stat() if path.exists() else None
         mode = before.st_mode & 0o7777 if before else 0o644
@@ -70,6 +70,11 @@ class Host:
 
     def remove(self, place):
         self.path(place).unlink(missing_ok=True)
+        self.discard(place)
+
+    def discard(self, place):
+        """What a killed write() has left."""
+        _partial(self.path(place)).unlink(missing_ok=True)
 
     def run(self, command, stage, remedy):
         """Runs the node's program in its root; returns its stdout."""
@@ -103,3 +108,7 @@ class Host:
             if executable.removesuffix(" (deleted)").endswith(str(program)):
                 found.append(int(entry.name))
         return sorted(found)
+
+
+def _partial(path):
+    return path.with_name(f".{path.name}.kata-cpp")

@@ -43,6 +43,16 @@ def test_a_file_keeps_mode_and_link(host):
     assert sorted(os.listdir(host.root / "etc")) == ["config", "target"]
 
 
+def test_what_a_killed_write_leaves_goes(host):
+    left = host.root / "etc/.config.kata-cpp"
+    for end in (lambda: host.write("/etc/config", "new"), lambda: host.discard("/etc/config"),
+                lambda: host.remove("/etc/config")):
+        left.write_text("half")
+        end()
+        assert not left.exists()
+    assert host.read("/etc/config") is None
+
+
 def test_a_file_that_is_no_text_is_refused(host):
     assert host.read("/etc/none") is None
     (host.root / "etc/binary").write_bytes(b"\xff\xfe")

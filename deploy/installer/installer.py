@@ -14,6 +14,9 @@ from node_label import NodeLabel
 
 SHIM = Path("bin/containerd-shim-kata-v2")
 CHECK = Path("bin/kata-runtime")
+# On the PATH of containerd, which finds the shim there. A handler's runtime_path would not do: 1.6 does
+# not heed it, and newer ones, when they start, not for all containers of a pod that they find.
+LINK = Path("/usr/local/bin") / SHIM.name
 # Below the prefix: what has been done to containerd.
 STATE = Path("share/kata-containers/installer.json")
 CONFIGURING, RESTART_DUE, DONE = "configuring", "restart due", "done"
@@ -57,13 +60,13 @@ class Installer:
         self._host = host
         self._options = options
         self._prefix = host.path(options.prefix)
-        self._config = ContainerdConfig(host, options.config, options.handler,
-                                        options.prefix / SHIM)
+        self._config = ContainerdConfig(host, options.config, options.handler)
 
     def install(self):
         label = NodeLabel.of_this_pod()
         self._config.check()
         self._copy()
+        self._link()
         self._host.run([self._options.prefix / CHECK, "check"], "check of the node",
                        "see what it says; QEMU and virtiofsd are the node's own: on Debian, "
                        "apt-get install qemu-system-x86")
@@ -95,7 +98,9 @@ class Installer:
             self._config.remove()
         if present or self._state() == RESTART_DUE:
             self._restart()
-        (self._prefix / STATE).unlink(missing_ok=True)
+        self._host.remove(self._options.prefix / STATE)
+        if self._is_linked():
+            self._link_path().unlink()
         installed_files.uninstall(self._prefix)
 
     def _copy(self):
@@ -105,6 +110,22 @@ class Installer:
             raise Refused("artifacts", f"{artifacts / SHIM} is not there",
                           "build the image from what tools/package makes")
         installed_files.install(self._prefix, files)
+
+    def _link(self):
+        if self._is_linked():
+            return
+        try:
+            self._link_path().symlink_to(self._options.prefix / SHIM)
+        except FileExistsError as error:
+            raise Refused("shim", f"{LINK} is there and not the installer's", "remove what has put it "
+                          "there: another runtime of the same name, or tools/install") from error
+
+    def _is_linked(self):
+        link = self._link_path()
+        return link.is_symlink() and link.readlink() == self._options.prefix / SHIM
+
+    def _link_path(self):
+        return self._host.path(LINK.parent) / LINK.name
 
     def _restart(self):
         if self._options.restart:

@@ -1,5 +1,6 @@
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -44,7 +45,7 @@ class Label:
 @pytest.fixture(name="node")
 def node_fixture(tmp_path, monkeypatch):
     root = tmp_path / "node"
-    for directory in ("etc/containerd", "opt", "proc"):
+    for directory in ("etc/containerd", "opt", "proc", "usr/local/bin"):
         (root / directory).mkdir(parents=True)
     (root / "etc/containerd/config.toml").write_text("version = 3\n")
     (tmp_path / "artifacts/bin").mkdir(parents=True)
@@ -65,11 +66,13 @@ def make_fixture(node, tmp_path):
 def test_the_label_comes_last_and_goes_first(node, make):
     make().install()
     assert node.log == ["/opt/kata-cpp/bin/kata-runtime", "restart", "set label"]
+    assert (node.root / "usr/local/bin/containerd-shim-kata-v2").readlink() == Path("/") / SHIM
     node.log.clear()
     make().remove()
     assert node.log == ["clear label", "restart"]
-    assert sorted(path.name for path in node.root.iterdir()) == ["etc", "opt", "proc"]
+    assert sorted(path.name for path in node.root.iterdir()) == ["etc", "opt", "proc", "usr"]
     assert not list((node.root / "opt").iterdir())
+    assert not list((node.root / "usr/local/bin").iterdir())
 
 
 def test_nothing_is_removed_below_running_pods(node, make):
@@ -123,3 +126,14 @@ def test_artifacts_that_are_not_there_are_told(node, make, tmp_path):
     with pytest.raises(Refused, match="artifacts: .*: build the image from what tools/package makes"):
         make().install()
     assert not list((node.root / "opt").iterdir())
+
+
+def test_another_runtimes_shim_is_left_alone(node, make):
+    other = node.root / "usr/local/bin/containerd-shim-kata-v2"
+    other.symlink_to("/opt/kata/bin/containerd-shim-kata-v2")
+    with pytest.raises(Refused, match="shim: /usr/local/bin/containerd-shim-kata-v2 is there and not the "
+                                      "installer's: remove what has put it there"):
+        make().install()
+    make().remove()
+    assert other.is_symlink() and not list((node.root / "opt").iterdir())
+    assert node.read("/etc/containerd/config.toml") == "version = 3\n"

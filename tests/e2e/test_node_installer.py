@@ -15,10 +15,13 @@ OURS = "io.containerd.kata.v2"
 SHIM = "/opt/kata-cpp/bin/containerd-shim-kata-v2"
 SYSTEM, NEWER, NEWEST = "1.6", *newer_containerd.SUITES
 RESTART = "sh -c 'echo restarted >> /run/restarts'"
-# $1: the node's root; $2: the directory of another containerd, or nothing. The mounts end with it.
+# $1: the node's root; $2: the directory of another containerd, or nothing. The mounts end with it; of
+# this machine nothing can be written.
 NODE = """\
 set -eu
 for place in usr proc dev; do mount --rbind "/$place" "$1/$place"; done
+mount -o remount,bind,ro "$1/usr"
+mount --bind "$1/local" "$1/usr/local"
 if [ -n "$2" ]; then mount --bind "$2" "$1/usr/local/sbin"; fi
 shift 2
 exec "$@"
@@ -63,7 +66,8 @@ class Node:
         self._program = context / "program/installer.py"
         self._artifacts = context / "kata-cpp"
         self._programs = programs
-        for directory in ("usr", "proc", "dev", "opt", "run", "tmp", "etc/containerd"):
+        for directory in ("usr", "proc", "dev", "opt", "run", "tmp", "etc/containerd",
+                          "local/bin", "local/sbin"):
             (root / directory).mkdir(parents=True)
         for link in ("bin", "sbin", "lib", "lib64"):
             (root / link).symlink_to(f"usr/{link}")
@@ -152,9 +156,10 @@ def test_a_node_is_as_before_in_the_end(make_node, release, text, own_file):
     node.done("install")
     assert node.tree() == installed and node.restarts() == 1
     now = node.handlers()
-    assert (now["kata"]["runtime_type"], now["kata"]["runtime_path"]) == (OURS, SHIM)
+    assert now["kata"] == {"runtime_type": OURS, "privileged_without_host_devices": True}
     assert set(now) == {"kata", *handlers}
     assert installed[SHIM[1:]][0] == "-rwxr-xr-x"
+    assert installed["local/bin/containerd-shim-kata-v2"] == ("lrwxrwxrwx", SHIM)
     if text:
         assert {name: now[name] for name in handlers} == handlers
         assert (node.config.read_bytes() == text.encode()) == own_file

@@ -43,7 +43,8 @@ def uninstall(prefix):
         print(f"nothing of ours is installed under {prefix}")
         return
     remove_files(prefix, installed["files"])
-    (prefix / MANIFEST).unlink()
+    for path in (_partial(prefix / MANIFEST), prefix / MANIFEST):
+        path.unlink(missing_ok=True)
     # The deepest first; one that holds something else stays.
     for directory in sorted(installed["directories"], reverse=True):
         if (prefix / directory).is_dir() and not any((prefix / directory).iterdir()):
