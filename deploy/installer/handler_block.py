@@ -28,6 +28,8 @@ class Block:
 def handler_table(version, handler):
     return (f'[plugins."{PLUGINS[version]}".containerd.runtimes."{handler}"]\n'
             f'  runtime_type = "{RUNTIME_TYPE}"\n'
+            "  # Settings of a pod, which configuration.toml allows or refuses.\n"
+            '  pod_annotations = ["io.katacontainers.*"]\n'
             "  # A privileged container gets all devices of its VM, not of the node.\n"
             "  privileged_without_host_devices = true\n")
 

@@ -156,7 +156,8 @@ def test_a_node_is_as_before_in_the_end(make_node, release, text, own_file):
     node.done("install")
     assert node.tree() == installed and node.restarts() == 1
     now = node.handlers()
-    assert now["kata"] == {"runtime_type": OURS, "privileged_without_host_devices": True}
+    assert now["kata"] == {"runtime_type": OURS, "privileged_without_host_devices": True,
+                           "pod_annotations": ["io.katacontainers.*"]}
     assert set(now) == {"kata", *handlers}
     assert installed[SHIM[1:]][0] == "-rwxr-xr-x"
     assert installed["local/bin/containerd-shim-kata-v2"] == ("lrwxrwxrwx", SHIM)
@@ -201,14 +202,14 @@ def test_what_an_administrator_edits_is_not_lost(make_node):
     node.done("install")
     defaults = node.root / "opt/kata-cpp/share/defaults/kata-containers/configuration.toml"
     edited = node.config.read_bytes().replace(b"  privileged_without_host_devices = true\n",
-                                              b'  pod_annotations = ["example.org/*"]\n')
+                                              b'  container_annotations = ["example.org/*"]\n')
     node.config.write_bytes(edited + b"\n[metrics]\n")
     defaults.write_text("[hypervisor.qemu]\ndefault_memory = 512\n")
     assert "config.toml has been edited" in node.done("install")
     assert node.config.read_bytes() == edited + b"\n[metrics]\n"
     node.done("remove")
     assert node.config.read_bytes().decode() == BY_HAND + "\n\n[metrics]\n"
-    assert "pod_annotations" in (node.root / "etc/containerd/kata-cpp.edited").read_text()
+    assert "container_annotations" in (node.root / "etc/containerd/kata-cpp.edited").read_text()
     assert defaults.read_text() == "[hypervisor.qemu]\ndefault_memory = 512\n"
     assert not (node.root / SHIM[1:]).exists()
 
