@@ -153,6 +153,7 @@ Status Container::create_init(const CreateRequest& request, const oci::Spec& spe
   if (!spec.hooks.create_container.empty() && !request.bundle.empty()) {
     KATA_TRY(bundle, HookBundle::make(request.bundle, request.spec_json, spec.root.path, rootfs));
   }
+  held_mounts_ = storage::HeldMounts::of_agent(id_, request.shares);
   KATA_TRY(wanted.mounts, isolation::prepare_mounts(spec, rootfs));
   wanted.uid = spec.process.user.uid;
   wanted.spawn.cgroup = cgroup_.descriptor();

@@ -72,8 +72,8 @@ bool take_number(std::string_view& text, uint32_t& number) {
   return true;
 }
 
-/// A process that does nothing until the other end of `gate` is closed.
-Result<pid_t> park_in_user_namespace(int gate, int other_end, UniqueFd& pidfd) {
+/// A process that does nothing until it is killed.
+Result<pid_t> park_in_user_namespace(UniqueFd& pidfd) {
   int raw_pidfd = -1;
   clone_args args{};
   args.flags = CLONE_NEWUSER | CLONE_PIDFD;
@@ -82,11 +82,7 @@ Result<pid_t> park_in_user_namespace(int gate, int other_end, UniqueFd& pidfd) {
   long pid = ::syscall(SYS_clone3, &args, sizeof args);
   if (pid == 0) {
     // A copy of a process with threads: system calls only.
-    char nothing = 0;
-    ::close(other_end);
-    while (::read(gate, &nothing, 1) < 0 && errno == EINTR) {
-    }
-    ::_exit(0);
+    while (true) ::pause();
   }
   if (pid < 0) return fail_call("clone a process with a user namespace");
   pidfd.reset(raw_pidfd);
@@ -157,14 +153,10 @@ std::optional<uid_t> host_id(const IdMappings& mappings, uid_t container_id) {
 }
 
 Result<UniqueFd> make_user_namespace(const IdMappings& uids, const IdMappings& gids) {
-  std::array<int, 2> ends;
-  if (::pipe2(ends.data(), O_CLOEXEC) < 0) return fail_call("pipe");
-  UniqueFd gate(ends[0]);
-  UniqueFd hold(ends[1]);
   UniqueFd pidfd;
-  KATA_TRY(pid_t pid, park_in_user_namespace(gate.get(), hold.get(), pidfd));
+  KATA_TRY(pid_t pid, park_in_user_namespace(pidfd));
   auto opened = open_mapped(pid, {"", uids, gids});
-  hold.reset();
+  ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
   // ECHILD: whoever reaps all children of this process was first.
   siginfo_t ended{};
   while (::waitid(P_PIDFD, static_cast<id_t>(pidfd.get()), &ended, WEXITED) < 0 && errno == EINTR) {

@@ -165,6 +165,24 @@ Status apply_routes(const NlSocket& socket, const Cards& cards, const std::vecto
   return {};
 }
 
+/// An interface that has gone on the host: its card stays, and is to carry nothing any more.
+Status take_down_gone(const NlSocket& socket, const std::vector<Interface>& before,
+                      const std::vector<Interface>& wanted) {
+  for (const Interface& interface : before) {
+    if (std::ranges::find(wanted, interface.mac, &Interface::mac) != wanted.end()) continue;
+    KATA_TRY(const std::vector<Link> links, read_links(socket));
+    const auto card = std::ranges::find(links, interface.mac, &Link::mac);
+    if (card == links.end()) continue;
+    Interface gone = interface;
+    gone.up = false;
+    gone.addresses.clear();
+    // Its routes and neighbours go with its state.
+    KATA_CHECK(apply_addresses(socket, card->index, gone, interface.addresses));
+    KATA_CHECK(set_link(socket, card->index, gone));
+  }
+  return {};
+}
+
 }  // namespace
 
 Status GuestNetwork::update(const Network& wanted) {
@@ -178,6 +196,7 @@ Status GuestNetwork::update(const Network& wanted) {
 
 Status GuestNetwork::apply(const Network& wanted) {
   KATA_TRY(const NlSocket socket, open_netlink());
+  KATA_CHECK(take_down_gone(socket, applied_.interfaces, wanted.interfaces));
   KATA_TRY(const Cards cards, await_cards(socket, wanted.interfaces, kCardLimit));
   KATA_CHECK(rename_cards(socket, cards));
   std::vector<int> indices;  // of those that are to be up

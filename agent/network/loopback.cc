@@ -4,7 +4,9 @@
 #include <atomic>
 #include <memory>
 #include <span>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -36,6 +38,18 @@ bool send_all(int socket, std::span<const char> bytes) {
   return true;
 }
 
+/// False when the guest has no thread to spare: its containers may use up all of them.
+template <typename Work>
+bool start_thread(std::thread& thread, Work work) {
+  try {
+    thread = std::thread(std::move(work));
+    return true;
+  } catch (const std::system_error& error) {
+    log::warning("refused a connection to the loopback", {{"error", error.what()}});
+    return false;
+  }
+}
+
 /// Until one of them has had enough. The end of what `from` says is told to `to`; whoever does not
 /// listen any more is the end of both.
 void copy(int from, int to) {
@@ -43,7 +57,12 @@ void copy(int from, int to) {
   while (true) {
     const ssize_t got = ::recv(from, buffer.data(), buffer.size(), 0);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
+    if (got < 0) {
+      // Gone, and not only silent: a server that ignores a half-close would be waited for.
+      ::shutdown(to, SHUT_RDWR);
+      return;
+    }
+    if (got == 0) break;
     if (send_all(to, std::span(buffer).first(static_cast<size_t>(got)))) continue;
     ::shutdown(from, SHUT_RDWR);
     break;
@@ -91,7 +110,8 @@ void serve(int host) {
   if (port == 0) return;
   const UniqueFd server = connect_to_server(port);
   if (!server || !send_all(host, std::span(&kLoopbackConnected, 1))) return;
-  std::thread answers([&] { copy(server.get(), host); });
+  std::thread answers;
+  if (!start_thread(answers, [&] { copy(server.get(), host); })) return;
   copy(host, server.get());
   answers.join();
 }
@@ -104,10 +124,15 @@ void connect_to_loopback(UniqueFd host) {
     log::warning("refused a connection to the loopback: there are too many");
     return;
   }
-  std::thread([host = std::move(host)] {
-    serve(host.get());
+  std::thread served;
+  auto serve_and_count = [host = std::make_shared<UniqueFd>(std::move(host))] {
+    serve(host->get());
     connections.fetch_sub(1);
-  }).detach();
+  };
+  if (start_thread(served, std::move(serve_and_count)))
+    served.detach();
+  else
+    connections.fetch_sub(1);
 }
 
 }  // namespace kata::network

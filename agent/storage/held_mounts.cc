@@ -21,13 +21,19 @@ Result<std::unique_ptr<HeldMounts>> HeldMounts::of(pid_t process, std::string co
       new HeldMounts(std::move(mounts), std::move(container_id), std::move(shares)));
 }
 
+std::unique_ptr<HeldMounts> HeldMounts::of_agent(std::string container_id,
+                                                 std::vector<std::string> shares) {
+  return std::unique_ptr<HeldMounts>(
+      new HeldMounts(UniqueFd(), std::move(container_id), std::move(shares)));
+}
+
 void HeldMounts::release() {
   UniqueFd mounts;
   {
     std::lock_guard lock(mutex_);
+    if (std::exchange(released_, true)) return;
     mounts = std::move(namespace_);
   }
-  if (!mounts) return;
   for (const std::string& share : shares_) {
     // A share and its submounts have one queue, which virtiofsd serves in order, so an answer of
     // statfs(2), which is never cached, comes after those to all requests before it: first to the

@@ -30,6 +30,9 @@ class HeldMounts {
   /// Of a process of the container that lives. `shares`: where the sandbox's shares are mounted.
   static Result<std::unique_ptr<HeldMounts>> of(pid_t process, std::string container_id,
                                                 std::vector<std::string> shares);
+  /// Of one that has no process yet: what the agent itself has mounted for it.
+  static std::unique_ptr<HeldMounts> of_agent(std::string container_id,
+                                              std::vector<std::string> shares);
   HeldMounts(const HeldMounts&) = delete;
   HeldMounts& operator=(const HeldMounts&) = delete;
 
@@ -45,7 +48,8 @@ class HeldMounts {
         shares_(std::move(shares)) {}
 
   std::mutex mutex_;
-  UniqueFd namespace_;  // guarded by mutex_
+  UniqueFd namespace_;     // guarded by mutex_
+  bool released_ = false;  // guarded by mutex_
   const std::string container_id_;
   const std::vector<std::string> shares_;
 };

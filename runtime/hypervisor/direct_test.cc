@@ -222,7 +222,7 @@ TEST_CASE("memory of a VM that has none to come is refused") {
     shop.write_qemu(answering({answer}));
     const auto vm = shop.launch();
     REQUIRE(vm.has_value());
-    CHECK(shop.await((*vm)->await_memory(2, std::chrono::seconds(1))).error().code() ==
+    CHECK(shop.await((*vm)->await_memory(std::chrono::seconds(1))).error().code() ==
           Code::kFailedPrecondition);
   }
 }
@@ -230,11 +230,13 @@ TEST_CASE("memory of a VM that has none to come is refused") {
 TEST_CASE("a guest that does not take its memory is told of with what it has") {
   Workshop shop;
   const std::string two_mib = R"([{"data": {"id": "hot-memory", "size": 2097152}}])";
-  shop.write_qemu(answering({two_mib, two_mib}));
+  shop.write_qemu(answering({"{}", two_mib, "{}", two_mib}));
   const auto vm = shop.launch();
   REQUIRE(vm.has_value());
-  REQUIRE(shop.await((*vm)->await_memory(2, std::chrono::seconds(1))));
-  const Status waited = shop.await((*vm)->await_memory(4, std::chrono::seconds(1)));
+  REQUIRE(shop.await((*vm)->request_memory(2)));
+  REQUIRE(shop.await((*vm)->await_memory(std::chrono::seconds(1))));
+  REQUIRE(shop.await((*vm)->request_memory(4)));
+  const Status waited = shop.await((*vm)->await_memory(std::chrono::seconds(1)));
   REQUIRE_FALSE(waited.has_value());
   CHECK(waited.error().code() == Code::kDeadlineExceeded);
   CHECK(contains(waited.error().message(), "has 2 MiB"));

@@ -126,8 +126,8 @@ Async<void> DirectVm::attach(std::vector<Device> devices, uint32_t port) {
 Async<void> DirectVm::detach(uint32_t port) { return detach_from(running_, port); }
 Async<void> DirectVm::plug_vcpus(uint32_t count) { return plug_vcpus_of(running_, count); }
 Async<void> DirectVm::request_memory(uint64_t mib) { return request_memory_of(running_, mib); }
-Async<void> DirectVm::await_memory(uint64_t mib, std::chrono::seconds limit) {
-  return await_memory_of(running_, mib, limit);
+Async<void> DirectVm::await_memory(std::chrono::seconds limit) {
+  return await_memory_of(running_, limit);
 }
 Async<void> DirectVm::save(int device_state_fd) { return save_of(running_, device_state_fd); }
 Async<void> DirectVm::restore(int device_state_fd) { return restore_of(running_, device_state_fd); }

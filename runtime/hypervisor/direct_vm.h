@@ -50,6 +50,8 @@ struct RunningQemu {
   sys::Promise<std::string> migration_end;
   /// Set, and replaced, when the guest has taken or given back some of its HotMemory.
   sys::Event memory_changed;
+  /// What it was asked to have of it last.
+  uint64_t requested_memory_mib = 0;
   /// What attach() has put into a root port.
   struct Slot {
     std::vector<std::string> devices;  // ids; the first is function 0
@@ -73,7 +75,7 @@ class DirectVm final : public Vm {
   Async<void> detach(uint32_t port) override;
   Async<void> plug_vcpus(uint32_t count) override;
   Async<void> request_memory(uint64_t mib) override;
-  Async<void> await_memory(uint64_t mib, std::chrono::seconds limit) override;
+  Async<void> await_memory(std::chrono::seconds limit) override;
   Async<void> save(int device_state_fd) override;
   Async<void> restore(int device_state_fd) override;
   Async<void> resume() override;

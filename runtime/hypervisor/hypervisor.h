@@ -110,9 +110,9 @@ class Vm {
   /// Asks the guest to take so much of its HotMemory, a multiple of kHotMemoryBlockMib, or to give
   /// back what is more. Completes when QEMU has noted it.
   virtual Async<void> request_memory(uint64_t mib);
-  /// Completes when the guest has so much of it. DeadlineExceeded, with how much it has: it did not
-  /// take it, or give it back, within `limit`.
-  virtual Async<void> await_memory(uint64_t mib, std::chrono::seconds limit);
+  /// Completes when the guest has what it was asked to have last, meanwhile perhaps.
+  /// DeadlineExceeded, with how much it has: it did not take it, or give it back, within `limit`.
+  virtual Async<void> await_memory(std::chrono::seconds limit);
 
   // After an error of these the VM is good for nothing but stop().
 

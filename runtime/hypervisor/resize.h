@@ -13,7 +13,6 @@ namespace kata::hypervisor {
 
 Async<void> plug_vcpus_of(std::shared_ptr<RunningQemu> running, uint32_t count);
 Async<void> request_memory_of(std::shared_ptr<RunningQemu> running, uint64_t mib);
-Async<void> await_memory_of(std::shared_ptr<RunningQemu> running, uint64_t mib,
-                            std::chrono::seconds limit);
+Async<void> await_memory_of(std::shared_ptr<RunningQemu> running, std::chrono::seconds limit);
 
 }  // namespace kata::hypervisor

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include <fcntl.h>
 #include <linux/rtnetlink.h>
@@ -26,18 +27,22 @@ class KernelPodNetwork : public PodNetwork {
       log::warning("leave the pod's network", {{"error", ended.error().message()}});
   }
 
-  Result<std::vector<Card>> connect_new() override {
+  Result<std::vector<Card>> connect_new(Which which) override {
     KATA_TRY(const Found found, scan(socket_, kTapPrefix));
+    forget_gone(found);
     std::vector<Card> cards;
     std::vector<int> made;
     for (const FoundInterface& candidate : found.interfaces) {
       if (connected_.contains(candidate.index)) continue;
+      if (which == Which::kUntried && failed_.contains(candidate.index)) continue;
       auto card = connect(candidate);
       if (!card) {
+        failed_.insert(candidate.index);
         (void)forget(made);
         return std::unexpected(card.error().with_stage(
             fmt::format("network: interface {}", candidate.interface.name)));
       }
+      failed_.erase(candidate.index);
       made.push_back(candidate.index);
       cards.push_back(*std::move(card));
     }
@@ -68,10 +73,11 @@ class KernelPodNetwork : public PodNetwork {
 
   UniqueFd take_loopback() override { return std::move(loopback_.socket); }
 
-  Status disconnect(const std::vector<Card>& cards) override {
+  Status give_up(const std::vector<Card>& cards) override {
     std::vector<int> indices;
     for (const auto& [index, name] : connected_)
       if (std::ranges::find(cards, name, &Card::interface) != cards.end()) indices.push_back(index);
+    failed_.insert(indices.begin(), indices.end());
     return forget(indices);
   }
 
@@ -86,13 +92,26 @@ class KernelPodNetwork : public PodNetwork {
     KATA_TRY(Tap tap, open_tap(fmt::format("{}{}", kTapPrefix, found.index)));
     KATA_CHECK(set_up(socket_, tap.index, found.interface.mtu));
     KATA_CHECK(redirect(socket_, found.index, tap.index));
+    if (Status set = set_queue_length(socket_, found.index, found.queue_length); !set) {
+      (void)end_redirect(socket_, found.index);
+      return std::unexpected(set.error());
+    }
     connected_.emplace(found.index, found.interface.name);
-    KATA_CHECK(set_queue_length(socket_, found.index, found.queue_length));
     Card card{.interface = found.interface.name,
               .mac = found.interface.mac,
               .tap = std::move(tap.fd),
               .vhost = UniqueFd(::open("/dev/vhost-net", O_RDWR | O_CLOEXEC))};
     return card;
+  }
+
+  /// What is not there any more has taken its redirection along.
+  void forget_gone(const Found& found) {
+    const auto is_gone = [&](int index) {
+      return std::ranges::find(found.interfaces, index, &FoundInterface::index) ==
+             found.interfaces.end();
+    };
+    std::erase_if(connected_, [&](const auto& entry) { return is_gone(entry.first); });
+    std::erase_if(failed_, is_gone);
   }
 
   Status forget(const std::vector<int>& indices) {
@@ -111,6 +130,8 @@ class KernelPodNetwork : public PodNetwork {
   Loopback loopback_;
   /// By the interface's index: its name.
   std::map<int, std::string> connected_;
+  /// Of those that could not get a card.
+  std::set<int> failed_;
 };
 
 }  // namespace

@@ -31,9 +31,16 @@ class PodNetwork {
  public:
   virtual ~PodNetwork() = default;
 
+  /// Which of the interfaces without a card.
+  enum class Which {
+    kAll,
+    /// Not those that could not get one before, and that give_up() named: each attempt is news to
+    /// events().
+    kUntried,
+  };
   /// A card for each interface that has come since the last call. Where one cannot be made, the
   /// error names its interface, and none of this call is there.
-  virtual Result<std::vector<Card>> connect_new() = 0;
+  virtual Result<std::vector<Card>> connect_new(Which which) = 0;
 
   /// What the guest is to have now, of the interfaces that have a card.
   virtual Result<Network> read() = 0;
@@ -48,7 +55,7 @@ class PodNetwork {
   virtual UniqueFd take_loopback() = 0;
 
   /// Leaves interfaces as they were found. Goes on after a failure and answers the first.
-  virtual Status disconnect(const std::vector<Card>& cards) = 0;
+  virtual Status give_up(const std::vector<Card>& cards) = 0;
   virtual Status disconnect_all() = 0;
 };
 

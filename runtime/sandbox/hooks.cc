@@ -67,6 +67,7 @@ Async<void> HookRunner::run_one(std::string kind, size_t index, oci::Hook hook, 
   auto failed = [&](Code code, std::string_view outcome, std::string_view output) {
     return std::unexpected(oci::hook_error(kind, index, hook, code, outcome, output));
   };
+  if (stopped_) co_return failed(Code::kCancelled, "not run: the sandbox is being shut down", "");
   auto spawned = sys::Subprocess::spawn(executor_, options_for(hook, state, host_));
   if (!spawned) co_return failed(spawned.error().code(), spawned.error().message(), "");
   auto run = std::make_shared<Run>();
@@ -91,6 +92,7 @@ Async<void> HookRunner::run_one(std::string kind, size_t index, oci::Hook hook, 
 }
 
 void HookRunner::kill_all() {
+  stopped_ = true;
   for (const auto& run : running_)
     run->kill(Error(Code::kCancelled, "killed, because the sandbox is being shut down"));
 }

@@ -45,7 +45,7 @@ class HookRunner {
   Async<void> run(HookCall call);
   /// All of them; failures are logged.
   asio::awaitable<void> run_and_log(HookCall call);
-  /// Kills what runs now, for the end of the sandbox: the calls fail.
+  /// Kills what runs now, for the end of the sandbox: the calls fail, and so do all later ones.
   void kill_all();
 
  private:
@@ -55,6 +55,7 @@ class HookRunner {
   asio::any_io_executor executor_;
   HostNamespaces host_;
   std::set<std::shared_ptr<Run>> running_;
+  bool stopped_ = false;
 };
 
 /// Notes in the bundle that the container's poststop hooks are still to run, for a `delete` after

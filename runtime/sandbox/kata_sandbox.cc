@@ -111,6 +111,20 @@ Async<void> KataSandbox::build_in_guest(ContainerPtr container, agent_client::Co
   co_return co_await connect_stdio(container->init, created.ports);
 }
 
+/// A VM that dies meanwhile has taken the container along.
+Async<void> KataSandbox::discard_in_guest(ContainerPtr container) {
+  auto vm = vm_;
+  if (container->in_guest && running_vm()) {
+    auto deleted = co_await vm->agent().delete_container(container->id);
+    if (!deleted) {
+      const bool vm_ended = co_await is_end_of_vm(vm, deleted.error());
+      if (!vm_ended) co_return deleted;
+    }
+  }
+  container->in_guest = false;
+  co_return Status{};
+}
+
 /// Takes away everything that a container has on both sides. Goes on after a failure and answers
 /// the first.
 Async<void> KataSandbox::discard(ContainerPtr container) {
@@ -118,16 +132,7 @@ Async<void> KataSandbox::discard(ContainerPtr container) {
   auto note = [&first_failure](const Status& status) {
     if (!status && first_failure) first_failure = status;
   };
-  auto vm = vm_;
-  if (container->in_guest && running_vm()) {
-    auto deleted = co_await vm->agent().delete_container(container->id);
-    if (!deleted) {
-      // A VM that dies meanwhile has taken the container along.
-      const bool vm_ended = co_await is_end_of_vm(vm, deleted.error());
-      if (!vm_ended) note(deleted);
-    }
-  }
-  container->in_guest = false;
+  note(co_await discard_in_guest(container));
   co_await release_disks(container);
   container->init->io->cancel();
   for (auto& [exec_id, exec] : container->execs) exec->io->cancel();

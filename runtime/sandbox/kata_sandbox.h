@@ -67,6 +67,7 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   PodInit pod_init() const;
   Async<void> build_in_guest(ContainerPtr container, agent_client::ContainerSpec spec,
                              agent_client::ContainerRoot root);
+  Async<void> discard_in_guest(ContainerPtr container);
   Async<void> discard(ContainerPtr container);
 
   // kata_sandbox_config.cc
@@ -126,8 +127,8 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   Result<VmWanted> wanted_vm(const oci::Spec& spec, const ContainerLimits& limits);
   Demand demand() const;
   Async<void> make_room();
-  Async<void> resize_vm(Demand wanted);
-  Async<void> update_with_room(ContainerPtr container, std::string resources_json);
+  Async<void> grow_vm(Demand had);
+  Async<void> update_alone(std::string id, std::string resources_json);
 
   asio::any_io_executor executor_;
   SandboxOptions options_;
@@ -147,7 +148,7 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   uint32_t vm_pid_ = 0;
   /// What CRI has said of all containers together; until one of them is updated.
   Demand announced_;
-  Demand has_room_for_;  // of the VM, as it was asked to be last
+  std::optional<sys::Event> updating_;  // while an update is under way: set when it is done
   bool stopping_ = false;
 };
 

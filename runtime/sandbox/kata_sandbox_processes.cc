@@ -323,10 +323,13 @@ Async<RemovedProcess> KataSandbox::remove(std::string id, std::string exec_id) {
   process->phase = Phase::kRemoving;
   if (process->exited.is_set()) co_await drain(process, kDeleteDrainLimit);
   Status removed;
-  if (process->is_init())
-    removed = co_await discard(container);
-  else
+  if (!process->is_init()) {
     removed = co_await discard_exec(process);
+  } else {
+    // While the guest has the container, its disks and mounts are in use.
+    removed = co_await discard_in_guest(container);
+    if (removed) removed = co_await discard(container);
+  }
   if (removed && process->is_init()) co_await run_poststop_hooks(container);
   if (!removed) {
     process->phase = Phase::kStopped;  // so that the client can try again

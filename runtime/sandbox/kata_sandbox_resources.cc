@@ -68,42 +68,60 @@ Status KataSandbox::check_runs(const Container& container, std::string_view what
   return {};
 }
 
+/// One at a time: room in the VM is made for one, and taken by it.
 Async<void> KataSandbox::update(std::string id, std::string resources_json) {
   auto self = shared_from_this();
+  while (updating_) {
+    const sys::Event other = *updating_;
+    co_await other.wait();
+  }
+  sys::Event done(executor_);
+  updating_ = done;
+  Status updated = co_await update_alone(std::move(id), std::move(resources_json));
+  updating_.reset();
+  done.set();
+  co_return updated;
+}
+
+Async<void> KataSandbox::update_alone(std::string id, std::string resources_json) {
   KATA_CO_TRY(const ContainerPtr container, find(id));
   if (container->init->exited.is_set())
     co_return fail(Code::kFailedPrecondition, "cannot update a stopped container");
   KATA_CO_TRY(const oci::Resources resources, oci::parse_resources(resources_json));
   KATA_CO_TRY(auto vm, running_vm());
   const ContainerLimits before = container->limits;
+  const Demand had = demand();
   container->limits.update(resources);
-  Status updated = co_await update_with_room(container, std::move(resources_json));
+  const bool grows = larger_of(had, demand()) != had;
+  Status updated;
+  if (grows) updated = co_await grow_vm(had);
+  if (updated) {
+    resources_json = container->filter.of_resources(std::move(resources_json));
+    updated = co_await vm->agent().update_container(container->id, resources_json);
+  }
   if (!updated) {
     container->limits = before;
+    // What was asked for in vain is given back; the error is the first one.
+    if (grows) (void)co_await vm->resize(demand());
     co_return updated;
   }
   // From now on the containers' limits say it all.
   announced_ = {};
+  if (larger_of(had, demand()) == demand()) co_return Status{};
   // What the container has no use for any more goes back to the host, if the guest can give it: the
   // limit holds already.
-  co_return co_await resize_vm(demand());
-}
-
-/// With its memory there, or gone; at once when that was asked for before.
-Async<void> KataSandbox::resize_vm(Demand wanted) {
-  if (has_room_for_ == wanted) co_return Status{};
-  auto vm = vm_;
-  KATA_CO_CHECK(co_await vm->resize(wanted));
-  has_room_for_ = wanted;
+  KATA_CO_CHECK(co_await vm->resize(demand()));
   co_return co_await vm->await_memory();
 }
 
-Async<void> KataSandbox::update_with_room(ContainerPtr container, std::string resources_json) {
+/// For limits that have become larger: when this answers, the room is there.
+Async<void> KataSandbox::grow_vm(Demand had) {
   auto vm = vm_;
-  KATA_CO_CHECK(vm->check_room(demand()));
-  KATA_CO_CHECK(co_await resize_vm(larger_of(demand(), has_room_for_)));
-  resources_json = container->filter.of_resources(std::move(resources_json));
-  co_return co_await vm->agent().update_container(container->id, resources_json);
+  const bool more_memory = demand().memory_mib > had.memory_mib;
+  if (more_memory) KATA_CO_CHECK(vm->check_room(demand()));
+  KATA_CO_CHECK(co_await vm->grow(demand()));
+  if (more_memory) KATA_CO_CHECK(co_await vm->await_memory());
+  co_return Status{};
 }
 
 Result<VmWanted> KataSandbox::wanted_vm(const oci::Spec& spec, const ContainerLimits& limits) {
@@ -127,16 +145,14 @@ Demand KataSandbox::demand() const {
   return larger_of(sum, announced_);
 }
 
-/// For a container that comes. Memory is on its way when this answers.
+/// For a container that comes. Memory is on its way when this answers; what containers that have
+/// ended leave stays, so that a restart costs nothing.
 Async<void> KataSandbox::make_room() {
   KATA_CO_TRY(auto vm, running_vm());
-  const Demand wanted = larger_of(demand(), has_room_for_);
-  if (auto fits = vm->check_room(wanted); !fits)
+  if (auto fits = vm->check_room(demand()); !fits)
     log::warning("the VM is smaller than its containers' limits",
                  {{"why", fits.error().message()}});
-  KATA_CO_CHECK(co_await vm->resize(wanted));
-  has_room_for_ = wanted;
-  co_return Status{};
+  co_return co_await vm->grow(demand());
 }
 
 Async<std::string> KataSandbox::metrics(std::string id) {

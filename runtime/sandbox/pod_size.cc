@@ -50,9 +50,13 @@ Demand larger_of(const Demand& one, const Demand& other) {
 }
 
 void ContainerLimits::update(const oci::Resources& resources) {
-  memory_bytes_ = resources.memory.limit.value_or(memory_bytes_);
-  cpu_quota_us_ = resources.cpu.quota_us.value_or(cpu_quota_us_);
-  cpu_period_us_ = resources.cpu.period_us.value_or(cpu_period_us_);
+  // 0 leaves things as they are, as in the control group.
+  const auto take = [](auto& value, const auto& named) {
+    if (named.value_or(0) != 0) value = *named;
+  };
+  take(memory_bytes_, resources.memory.limit);
+  take(cpu_quota_us_, resources.cpu.quota_us);
+  take(cpu_period_us_, resources.cpu.period_us);
 }
 
 Demand ContainerLimits::demand() const {
@@ -85,7 +89,9 @@ VmSize largest_vm(const config::Hypervisor& config, const VmSize& host) {
   const uint64_t memory =
       config.default_maxmemory_mib > 0 ? config.default_maxmemory_mib : host.memory_mib;
   return {.vcpus = std::max(vcpus, config.default_vcpus),
-          .memory_mib = std::max(memory, config.default_memory_mib)};
+          .memory_mib =
+              std::max(memory / hypervisor::kHotMemoryBlockMib * hypervisor::kHotMemoryBlockMib,
+                       config.default_memory_mib)};
 }
 
 VmSize vm_size(const config::Hypervisor& config, const Demand& demand, const VmSize& largest) {

@@ -72,13 +72,15 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   /// Gives the guest what the pod's network namespace holds by now: a card for each interface that
   /// has come, addresses, routes and neighbours as they are. Calls that overlap wait for each
   /// other.
-  Async<void> update_network();
+  Async<void> update_network(network::PodNetwork::Which which = network::PodNetwork::Which::kAll);
 
   /// Whether the VM has room for what the pod's containers may use together. ResourceExhausted.
   Status check_room(const Demand& demand) const;
   /// Has the guest use the processors for this demand, and asks it to take or give back memory; a
   /// VM of a fixed size stays as it is. Calls that overlap wait for each other.
   Async<void> resize(Demand demand);
+  /// The same, but nothing becomes less.
+  Async<void> grow(Demand demand);
   /// Completes when the guest has the memory that it was asked to have. DeadlineExceeded.
   Async<void> await_memory();
 
@@ -118,12 +120,14 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   void note_size(const hypervisor::VmConfig& vm);
   VmSize size_of(const Demand& demand) const;
   bool is_resizable() const { return most_ != booted_; }
+  Async<void> resize_to(Demand demand, bool only_up);
   Async<void> change_size(VmSize wanted);
 
   // pod_vm_network.cc
   Status open_network();
   asio::awaitable<void> follow_network();
-  Async<void> bring_network_up_to_date();
+  Async<void> bring_network_up_to_date(network::PodNetwork::Which which);
+  Async<void> connect_late(network::PodNetwork::Which which);
   Async<void> attach_late_cards(const std::vector<network::Card>& cards);
 
   // pod_vm_loopback.cc

@@ -1,11 +1,13 @@
 // The part of PodVm that joins connections to the loopback of the pod's namespace on the host with
 // the guest's loopback, where the pod's servers are.
 #include <array>
+#include <chrono>
 #include <span>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/read.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -23,6 +25,9 @@ using boost::system::error_code;
 /// As many as the agent serves.
 constexpr size_t kMaxForwarded = 64;
 constexpr size_t kCopiedAtOnce = 16UL * 1024;
+constexpr std::chrono::seconds kAcceptPause{1};
+/// A guest that says nothing must not keep a place from the others.
+constexpr std::chrono::seconds kAnswerLimit{30};
 
 /// In network byte order; 0 when the kernel does not say.
 in_port_t port_of(const UniqueFd& client) {
@@ -46,7 +51,12 @@ asio::awaitable<void> copy(Stream& from, Stream& to) {
     error_code error;
     const size_t got = co_await from.async_read_some(
         asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, error));
-    if (error) break;
+    if (error == asio::error::eof) break;
+    if (error) {
+      // Gone, and not only silent: a server that ignores a half-close would be waited for.
+      ::shutdown(to.native_handle(), SHUT_RDWR);
+      co_return;
+    }
     co_await asio::async_write(to, asio::buffer(buffer.data(), got),
                                asio::redirect_error(asio::use_awaitable, error));
     if (!error) continue;
@@ -79,7 +89,12 @@ asio::awaitable<void> PodVm::follow_loopback() {
     if (error) co_return;
     UniqueFd client(
         ::accept4(loopback_->native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!client) continue;
+    if (!client) {
+      // Of the shim's descriptors none is free: the connection waits, and so does this.
+      asio::steady_timer pause(executor_, kAcceptPause);
+      co_await pause.async_wait(asio::use_awaitable);
+      continue;
+    }
     if (forwarded_ < kMaxForwarded)
       asio::co_spawn(executor_, forward(std::move(client)), asio::detached);
     else
@@ -96,7 +111,9 @@ asio::awaitable<void> PodVm::forward(UniqueFd client_fd) {
   auto dialed = co_await dial(kLoopbackPort);
   if (dialed && !stopping_) {
     Stream guest(executor_, dialed->release());
-    const bool is_connected = co_await ask_for(guest, port);
+    asio::steady_timer limit(executor_, kAnswerLimit);
+    const auto first = co_await (ask_for(guest, port) || limit.async_wait(asio::use_awaitable));
+    const bool is_connected = first.index() == 0 && std::get<0>(first);
     // Nobody waits for a client when the VM has gone.
     if (is_connected)
       co_await ((copy(client, guest) && copy(guest, client)) || gone_.wait());

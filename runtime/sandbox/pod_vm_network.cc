@@ -9,6 +9,7 @@ namespace kata::sandbox {
 
 using hypervisor::Device;
 using network::Card;
+using network::PodNetwork;
 
 namespace {
 
@@ -30,7 +31,7 @@ Status PodVm::open_network() {
   if (!parts_.open_network) return {};
   KATA_TRY(network_, parts_.open_network());
   if (!network_) return {};
-  KATA_TRY(cards_, network_->connect_new());
+  KATA_TRY(cards_, network_->connect_new(PodNetwork::Which::kAll));
   network_events_.emplace(executor_, ::dup(network_->events()));
   if (UniqueFd loopback = network_->take_loopback())
     loopback_.emplace(executor_, loopback.release());
@@ -57,14 +58,14 @@ asio::awaitable<void> PodVm::follow_network() {
                                          asio::redirect_error(asio::use_awaitable, error));
     if (error || !network_) co_return;
     network_->take_events();
-    Status updated = co_await update_network();
+    Status updated = co_await update_network(PodNetwork::Which::kUntried);
     if (!updated && !stopping_)
       log::warning("the guest does not have the pod's network as it is now",
                    {{"error", updated.error().message()}});
   }
 }
 
-Async<void> PodVm::update_network() {
+Async<void> PodVm::update_network(PodNetwork::Which which) {
   auto self = shared_from_this();
   if (!network_) co_return Status{};
   while (network_update_) {
@@ -74,29 +75,32 @@ Async<void> PodVm::update_network() {
   if (!network_) co_return Status{};
   sys::Promise<bool> update(executor_);
   network_update_ = update;
-  Status updated = co_await bring_network_up_to_date();
+  Status updated = co_await bring_network_up_to_date(which);
   network_update_.reset();
   update.set(true);
   if (!updated) co_return std::unexpected(updated.error());
   co_return Status{};
 }
 
-Async<void> PodVm::bring_network_up_to_date() {
-  KATA_CO_TRY(std::vector<Card> cards, network_->connect_new());
-  if (!cards.empty()) {
-    Status attached = co_await attach_late_cards(cards);
-    if (!attached) {
-      Status undone = network_->disconnect(cards);
-      if (!undone) log::warning("take cards back", {{"error", undone.error().message()}});
-      co_return attached;
-    }
-  }
+Async<void> PodVm::bring_network_up_to_date(PodNetwork::Which which) {
+  // One that cannot have a card is no reason to leave the others as they were.
+  Status connected = co_await connect_late(which);
   KATA_CO_TRY(network::Network wanted, network_->read());
-  if (wanted == guest_network_) co_return Status{};
+  if (wanted == guest_network_) co_return connected;
   Status told = co_await agent_->update_network(wanted);
   if (!told) co_return std::unexpected(told.error().with_stage("network"));
   guest_network_ = std::move(wanted);
-  co_return Status{};
+  co_return connected;
+}
+
+Async<void> PodVm::connect_late(PodNetwork::Which which) {
+  KATA_CO_TRY(std::vector<Card> cards, network_->connect_new(which));
+  if (cards.empty()) co_return Status{};
+  Status attached = co_await attach_late_cards(cards);
+  if (attached) co_return Status{};
+  Status undone = network_->give_up(cards);
+  if (!undone) log::warning("take cards back", {{"error", undone.error().message()}});
+  co_return attached;
 }
 
 Async<void> PodVm::attach_late_cards(const std::vector<Card>& cards) {

@@ -67,7 +67,10 @@ Status PodVm::check_room(const Demand& demand) const {
       demand.memory_mib, booted_.memory_mib, most_.memory_mib);
 }
 
-Async<void> PodVm::resize(Demand demand) {
+Async<void> PodVm::resize(Demand demand) { return resize_to(demand, /*only_up=*/false); }
+Async<void> PodVm::grow(Demand demand) { return resize_to(demand, /*only_up=*/true); }
+
+Async<void> PodVm::resize_to(Demand demand, bool only_up) {
   auto self = shared_from_this();
   while (resize_) {
     sys::Promise<bool> other = *resize_;
@@ -76,6 +79,9 @@ Async<void> PodVm::resize(Demand demand) {
   if (!is_resizable()) co_return Status{};
   VmSize wanted = size_of(demand);
   wanted.memory_mib = std::min(wanted.memory_mib, most_.memory_mib);
+  if (only_up)
+    wanted = {.vcpus = std::max(wanted.vcpus, size_.vcpus),
+              .memory_mib = std::max(wanted.memory_mib, size_.memory_mib)};
   if (wanted == size_) co_return Status{};
   sys::Promise<bool> resize(executor_);
   resize_ = resize;
@@ -105,8 +111,7 @@ Async<void> PodVm::change_size(VmSize wanted) {
 Async<void> PodVm::await_memory() {
   auto self = shared_from_this();
   if (!has_hot_memory_) co_return Status{};
-  const uint64_t hot = size_.memory_mib - booted_.memory_mib;
-  Status has_it = co_await vm_->await_memory(hot, kMemoryLimit);
+  Status has_it = co_await vm_->await_memory(kMemoryLimit);
   if (!has_it) co_return std::unexpected(has_it.error().with_stage("size of the VM"));
   co_return Status{};
 }

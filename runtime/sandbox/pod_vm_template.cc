@@ -39,10 +39,11 @@ VmConfig for_template(VmConfig vm, int memory_fd) {
 /// Between what fails because QEMU or virtiofsd has ended and the news of that end.
 constexpr std::chrono::milliseconds kProcessEndLimit{500};
 
-/// Whether another try can end otherwise although nothing was changed.
+/// Whether another try can end otherwise although nothing was changed. InvalidArgument is of one
+/// pod's devices: more than a slot takes.
 bool is_passing(const Error& error) {
   return error.code() == Code::kResourceExhausted || error.code() == Code::kCancelled ||
-         error.code() == Code::kAborted;
+         error.code() == Code::kAborted || error.code() == Code::kInvalidArgument;
 }
 
 }  // namespace
@@ -163,7 +164,8 @@ Async<void> PodVm::run_template_steps(std::shared_ptr<Draft> draft) {
 
 Async<void> PodVm::continue_template(SavedVm saved, VmWanted wanted) {
   continues_template_ = true;
-  has_hot_memory_ = wanted.resizable || wanted.demand.memory_mib > 0;
+  has_hot_memory_ =
+      (wanted.resizable || wanted.demand.memory_mib > 0) && base_.max_memory_mib > base_.memory_mib;
   KATA_CO_TRY(const UniqueFd memory, make_guest_memory(base_.memory_mib));
   VmConfig vm = for_template(describe_vm(), memory.get());
   vm.for_restore = true;

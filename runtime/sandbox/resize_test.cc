@@ -77,16 +77,16 @@ TEST_CASE("a pod's VM boots with what CRI announces, and follows its containers'
   // Room first, then the limit; memory has to be there.
   pod.script.calls.clear();
   REQUIRE(pod.update("a", 2048, 400000));
-  CHECK(pod.take_vm_calls() == Calls{"vcpus 4", "request 1536 MiB", "await 1536 MiB"});
+  CHECK(pod.take_vm_calls() == Calls{"vcpus 4", "request 1536 MiB", "await memory"});
   CHECK(pod.script.calls == Calls{"resize guest 4 hot memory", "update"});
 
   REQUIRE(pod.update("a", 512, 100000));
-  CHECK(pod.take_vm_calls() == Calls{"request 0 MiB", "await 0 MiB"});
+  CHECK(pod.take_vm_calls() == Calls{"request 0 MiB", "await memory"});
   CHECK(pod.script.calls.back() == "resize guest 1 hot memory");
   // A processor that is there already is not plugged again.
   REQUIRE(pod.update("a", 512, 400000));
   CHECK(pod.script.calls.back() == "update");
-  CHECK(pod.take_vm_calls() == Calls{"await 0 MiB"});
+  CHECK(pod.take_vm_calls().empty());
   REQUIRE(pod.update("a", 512, 100000));
   pod.take_vm_calls();
 

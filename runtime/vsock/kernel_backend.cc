@@ -129,18 +129,22 @@ Result<std::unique_ptr<KernelBackend>> KernelBackend::open(asio::any_io_executor
 }
 
 Async<UniqueFd> KernelBackend::dial(uint32_t port) {
-  KATA_CO_TRY(UniqueFd socket, kernel_->connect(guest_cid_, port));
+  // A guest that does not answer may keep this waiting beyond the end of its VM, and of this
+  // object.
+  const std::shared_ptr<VsockKernel> kernel = kernel_;
+  const uint32_t guest_cid = guest_cid_;
+  KATA_CO_TRY(UniqueFd socket, kernel->connect(guest_cid, port));
   SocketWaiter waiter(executor_, std::move(socket), kDialTimeout);
   Status ready = co_await waiter.wait(SocketWaiter::For::kWritable);
   if (!ready) {
     co_return std::unexpected(
         ready.error().with_stage(fmt::format("connect to vsock port {} of the guest", port)));
   }
-  const int error = kernel_->connect_result(waiter.fd());
+  const int error = kernel->connect_result(waiter.fd());
   if (error == 0) co_return waiter.release();
   // The kernel gives up by itself after its own timeout (2 s by default).
   const Code code = error == ETIMEDOUT ? Code::kDeadlineExceeded : Code::kUnavailable;
-  co_return fail(code, "connect to vsock port {} of guest {}: {}", port, guest_cid_,
+  co_return fail(code, "connect to vsock port {} of guest {}: {}", port, guest_cid,
                  ::strerrordesc_np(error));
 }
 

@@ -50,7 +50,7 @@ class KernelBackend : public Backend {
                 uint32_t guest_cid);
 
   asio::any_io_executor executor_;
-  std::unique_ptr<VsockKernel> kernel_;
+  std::shared_ptr<VsockKernel> kernel_;
   /// Keeps the CID claimed.
   UniqueFd vhost_;
   const uint32_t guest_cid_;

@@ -71,6 +71,7 @@ struct Script {
   bool has_network = false;             // a namespace of its own
   std::vector<std::string> interfaces;  // that are in it
   int connected_interfaces = 0;
+  int network_attempts = 0;  // to make cards
   std::map<std::string, sys::Promise<Result<agent_client::ProcessExit>>> exits;
   std::set<std::string> ignores_sigterm;
   bool guest_hangs = false;             // takes no signal any more
@@ -149,10 +150,12 @@ class FakeNetwork : public network::PodNetwork {
     for (const int end : events_) ::close(end);
   }
 
-  Result<std::vector<network::Card>> connect_new() override {
+  Result<std::vector<network::Card>> connect_new(Which which) override {
     std::vector<network::Card> cards;
     for (const std::string& name : script_.interfaces) {
+      if (which == Which::kUntried && failed_.contains(name)) continue;
       if (!connected_.insert(name).second) continue;
+      ++script_.network_attempts;
       ++script_.connected_interfaces;
       cards.push_back({.interface = name, .mac = "02:00:00:00:00:01", .tap = {}, .vhost = {}});
     }
@@ -170,9 +173,11 @@ class FakeNetwork : public network::PodNetwork {
   int events() const override { return events_[0]; }
   void take_events() override {}
   UniqueFd take_loopback() override { return {}; }
-  Status disconnect(const std::vector<network::Card>& cards) override {
-    for (const network::Card& card : cards)
+  Status give_up(const std::vector<network::Card>& cards) override {
+    for (const network::Card& card : cards) {
       script_.connected_interfaces -= static_cast<int>(connected_.erase(card.interface));
+      failed_.insert(card.interface);
+    }
     return {};
   }
   Status disconnect_all() override {
@@ -184,6 +189,7 @@ class FakeNetwork : public network::PodNetwork {
  private:
   Script& script_;
   std::set<std::string> connected_;
+  std::set<std::string> failed_;
   int events_[2];
 };
 
@@ -287,8 +293,8 @@ class FakeVm : public hypervisor::Vm {
     script_.vm_calls.push_back(fmt::format("request {} MiB", mib));
     co_return Status{};
   }
-  Async<void> await_memory(uint64_t mib, std::chrono::seconds) override {
-    script_.vm_calls.push_back(fmt::format("await {} MiB", mib));
+  Async<void> await_memory(std::chrono::seconds) override {
+    script_.vm_calls.emplace_back("await memory");
     co_return script_.at(Step::kMemoryStays);
   }
   Async<void> save(int device_state_fd) override {

@@ -7,6 +7,7 @@ namespaces of its own, from a directory of its own; tests/fuzz/jail.h says what 
 import contextlib
 import os
 import re
+import select
 import shutil
 import subprocess
 import tempfile
@@ -130,7 +131,8 @@ def _prepare(target, work, seconds, built):
     corpus, seeds = work / "corpus", work / "seeds"
     corpus.mkdir()
     seeds.mkdir()
-    for seed in target.seeds.iterdir() if target.seeds else built.glob("*.session"):
+    # A target may have none.
+    for seed in target.seeds.glob("*") if target.seeds else built.glob("*.session"):
         shutil.copy(seed, seeds)
     if target.jailed:
         for path in (work, corpus, *seeds.iterdir(), seeds):
@@ -159,8 +161,21 @@ def _control_group():
             os.chown(path, JAIL_USER, JAIL_USER)
         yield group
     finally:
+        _kill_all_in(group)
         for path, _, _ in os.walk(group, topdown=False):
             os.rmdir(path)
+
+
+def _kill_all_in(group):
+    """What a target that was killed has left behind dies a little later."""
+    (group / "cgroup.kill").write_text("1")
+    deadline = time.monotonic() + GRACE_S
+    with open(group / "cgroup.events", encoding="ascii") as events:
+        poll = select.poll()
+        poll.register(events, select.POLLPRI)
+        while "populated 1" in events.read() and time.monotonic() < deadline:
+            poll.poll(1000 * GRACE_S)
+            events.seek(0)
 
 
 def _enter(group):
