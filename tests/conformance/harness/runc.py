@@ -9,6 +9,7 @@ import struct
 import subprocess
 import tempfile
 import termios
+import tty
 from pathlib import Path
 
 from .answer import Answer, refusal
@@ -66,11 +67,13 @@ def _run_with_pipes(argv):
 
 
 def _run_in_terminal(argv, row):
-    """runc gives the container's terminal the size of its own, so it runs in one of that size."""
+    """runc gives the container's terminal the size of its own, so it runs in one of that size; raw
+    from the start, since runc makes it so only after it has begun to copy what the container says."""
     size = row.config["process"].get("consoleSize", {})
     master, slave = os.openpty()
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(os.close, master)
+        tty.setraw(slave)
         fcntl.ioctl(slave, termios.TIOCSWINSZ,
                     struct.pack("HHHH", size.get("height", 0), size.get("width", 0), 0, 0))
         errors = cleanup.enter_context(tempfile.TemporaryFile())
