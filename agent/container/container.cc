@@ -78,12 +78,13 @@ Container::Container(const Environment& environment, const CreateRequest& reques
       personality_(spec.linux.personality ? spec.linux.personality->domain : ""),
       cgroup_(std::move(cgroup)),
       checks_memory_usage_(spec.linux.resources.memory.check_before_update.value_or(false)),
+      disk_mounts_(request.id),
       execs_(request.id),
       oom_watch_(std::make_shared<OomWatch>(environment.loop, cgroup_.path() / "memory.events",
                                             [this] { return cgroup_.oom_kills(); })) {}
 
 Result<std::shared_ptr<Container>> Container::create(const Environment& environment,
-                                                     const CreateRequest& request) {
+                                                     CreateRequest request) {
   KATA_TRY(oci::Spec spec, parse_request(request));
   KATA_TRY(auto cgroup, isolation::Cgroup::create(request.id, environment.cgroup_root));
   std::shared_ptr<Container> container(
@@ -95,6 +96,7 @@ Result<std::shared_ptr<Container>> Container::create(const Environment& environm
                  {{"container", request.id}, {"error", removed.error().message()}});
     }
   });
+  KATA_CHECK(container->provide_volumes(request, spec));
   KATA_CHECK(container->cgroup_.apply(spec.linux.resources));
   KATA_CHECK(container->limit_devices(spec.linux.resources.devices));
   if (spec.linux.seccomp) {
@@ -108,8 +110,18 @@ Result<std::shared_ptr<Container>> Container::create(const Environment& environm
 
 Result<std::string> Container::provide_root(const CreateRequest& request) {
   if (!request.root_disks) return request.rootfs;
-  KATA_TRY(disk_root_, storage::DiskRoot::mount(request.id, *request.root_disks));
-  return disk_root_->path().native();
+  KATA_TRY(const auto root, storage::mount_root(*request.root_disks, disk_mounts_));
+  return root.native();
+}
+
+Status Container::provide_volumes(CreateRequest& request, oci::Spec& spec) {
+  if (request.volumes.empty()) return {};
+  KATA_TRY(volume_numbers_, storage::find_volumes(request.volumes));
+  KATA_TRY(request.spec_json, storage::use_volumes(spec, request.spec_json, request.volumes,
+                                                   volume_numbers_, disk_mounts_));
+  KATA_TRY(spec, oci::parse_spec(request.spec_json));
+  storage::use_numbers(spec.linux.resources, volume_numbers_);
+  return {};
 }
 
 Status Container::limit_devices(const std::vector<oci::DeviceRule>& rules) {
@@ -296,6 +308,7 @@ Status Container::update(std::string_view resources_json) {
     return fail(Code::kFailedPrecondition, "cannot update a stopped container");
   }
   log_not_enforced("update of container " + id_, oci::not_enforced(resources));
+  storage::use_numbers(resources, volume_numbers_);
   auto& check = resources.memory.check_before_update;
   if (check) checks_memory_usage_ = *check;
   check = checks_memory_usage_;
@@ -318,7 +331,7 @@ Status Container::kill_and_remove() {
   oom_watch_->close();
   KATA_CHECK(cgroup_.remove(kDeathTimeout));
   if (held_mounts_) held_mounts_->release();
-  return disk_root_ ? disk_root_->unmount() : Status{};
+  return disk_mounts_.unmount();
 }
 
 }  // namespace kata::container

@@ -24,8 +24,10 @@
 #include "agent/isolation/cgroup.h"
 #include "agent/isolation/device_filter.h"
 #include "agent/isolation/user_namespace.h"
+#include "agent/storage/disk_mounts.h"
 #include "agent/storage/disk_root.h"
 #include "agent/storage/held_mounts.h"
+#include "agent/storage/volumes.h"
 #include "common/error/error.h"
 #include "common/oci/spec.h"
 
@@ -37,7 +39,8 @@ struct CreateRequest {
   std::string rootfs;  // absolute directory of the guest; replaces root.path
   StdioWanted stdio;
   std::optional<storage::RootDisks> root_disks = {};  // instead of rootfs
-  std::vector<std::string> shares = {};               // where the sandbox's are mounted
+  std::vector<storage::Volume> volumes = {};
+  std::vector<std::string> shares = {};  // where the sandbox's are mounted
   // See isolation::ContainerInfo.
   std::string bundle = {};
   std::map<std::string, std::string> hook_programs = {};
@@ -54,7 +57,7 @@ class Container : public std::enable_shared_from_this<Container> {
   /// Up to the point where only execve is missing. On failure nothing is left. Errors keep the code
   /// of the first failing step; see ContainerProcess.
   static Result<std::shared_ptr<Container>> create(const Environment& environment,
-                                                   const CreateRequest& request);
+                                                   CreateRequest request);
   Container(const Container&) = delete;
   Container& operator=(const Container&) = delete;
   ~Container() { oom_watch_->close(); }
@@ -103,6 +106,8 @@ class Container : public std::enable_shared_from_this<Container> {
   Container(const Environment& environment, const CreateRequest& request, const oci::Spec& spec,
             isolation::Cgroup cgroup);
 
+  /// Changes the specification, in both forms, to the guest's numbers and paths.
+  Status provide_volumes(CreateRequest& request, oci::Spec& spec);
   Status create_init(const CreateRequest& request, const oci::Spec& spec);
   Result<std::string> provide_root(const CreateRequest& request);
   /// The parts of a request that a user namespace makes necessary.
@@ -122,7 +127,8 @@ class Container : public std::enable_shared_from_this<Container> {
   std::string seccomp_filter_;  // for the init and every exec; empty: none
   isolation::Cgroup cgroup_;
   std::atomic<bool> checks_memory_usage_;  // memory.checkBeforeUpdate, of the spec or an update
-  std::unique_ptr<storage::DiskRoot> disk_root_;  // null: the root is a directory of somebody else
+  storage::DiskMounts disk_mounts_;        // of its root and volumes
+  storage::DeviceNumbers volume_numbers_;  // never changes after create()
   std::unique_ptr<storage::HeldMounts> held_mounts_;        // never changes after create()
   std::optional<isolation::UserNamespace> user_namespace_;  // never changes after create()
   isolation::IdMappings uids_;                              // of it; never changes after create()

@@ -43,6 +43,15 @@ storage::RootDisks root_disks(const pb::RootDisks& request) {
   return wanted;
 }
 
+std::vector<storage::Volume> volumes_of(const pb::CreateContainerRequest& request) {
+  std::vector<storage::Volume> volumes;
+  for (const pb::Volume& volume : request.volumes())
+    volumes.push_back({volume.serial(),
+                       {volume.major(), volume.minor()},
+                       {volume.mounts().begin(), volume.mounts().end()}});
+  return volumes;
+}
+
 network::Interface interface_of(const pb::Interface& interface) {
   network::Interface out;
   out.name = interface.name();
@@ -109,6 +118,7 @@ Result<pb::CreateContainerResponse> create_container(sandbox::Sandbox& sandbox,
   wanted.spec_json = request.oci_spec();
   wanted.rootfs = request.rootfs();
   if (request.has_root_disks()) wanted.root_disks = root_disks(request.root_disks());
+  wanted.volumes = volumes_of(request);
   wanted.stdio = {request.stdin(), request.stdout(), request.stderr()};
   wanted.bundle = request.bundle();
   for (const auto& [path, file] : request.hook_programs()) wanted.hook_programs[path] = file;

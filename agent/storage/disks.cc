@@ -4,6 +4,7 @@
 #include <optional>
 #include <system_error>
 
+#include "agent/sandbox/modules.h"
 #include "agent/sandbox/uevents.h"
 #include "common/sys/file.h"
 
@@ -27,6 +28,9 @@ Result<std::optional<fs::path>> find_disk(const std::string& serial, const DiskP
   return std::nullopt;
 }
 
+/// A busy guest needs some time to see what has been attached.
+constexpr std::chrono::seconds kAttachedLimit{20};
+
 }  // namespace
 
 Result<fs::path> await_disk(const std::string& serial, std::chrono::seconds limit,
@@ -43,6 +47,11 @@ Result<fs::path> await_disk(const std::string& serial, std::chrono::seconds limi
                   "the disk with the serial number \"{}\" has not come within {} s", serial,
                   limit.count());
   }
+}
+
+Result<fs::path> await_disk(const std::string& serial) {
+  KATA_CHECK(sandbox::load_module_on_demand("virtio_blk"));
+  return await_disk(serial, kAttachedLimit, {});
 }
 
 }  // namespace kata::storage

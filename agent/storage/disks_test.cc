@@ -47,10 +47,11 @@ TEST_CASE_METHOD(Machine, "a machine that shows no disks at all") {
 
 TEST_CASE("requests that no root can be made of") {
   RootDisks wanted;
-  CHECK(DiskRoot::mount("c", wanted).error().code() == Code::kInvalidArgument);
+  DiskMounts mounts("c");
+  CHECK(mount_root(wanted, mounts).error().code() == Code::kInvalidArgument);
   wanted.disks = {{"disk1", "ext4", {}}};
   wanted.upper = "/run/kata/upper";
-  CHECK(DiskRoot::mount("c", wanted).error().code() == Code::kInvalidArgument);
+  CHECK(mount_root(wanted, mounts).error().code() == Code::kInvalidArgument);
 }
 
 }  // namespace

@@ -38,11 +38,20 @@ struct ContainerRoot {
   std::string work;
 };
 
+/// A block device of the host that is a disk of the VM (proto/agent.proto, Volume).
+struct Volume {
+  std::string serial;
+  uint32_t major = 0;
+  uint32_t minor = 0;
+  std::vector<uint32_t> mounts;
+};
+
 struct ContainerSpec {
   std::string oci_json;
   std::string bundle;  // on the host
   /// Files of the guest in place of programs of createContainer hooks, by the hooks' paths.
   std::map<std::string, std::string> hook_programs;
+  std::vector<Volume> volumes;
 };
 
 /// vsock ports of a created process; 0 where the stream was not wanted.

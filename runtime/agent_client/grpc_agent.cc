@@ -148,6 +148,13 @@ class GrpcAgent : public Agent {
     call->request.set_bundle(spec.bundle);
     for (const auto& [path, file] : spec.hook_programs)
       (*call->request.mutable_hook_programs())[path] = file;
+    for (const Volume& volume : spec.volumes) {
+      auto* added = call->request.add_volumes();
+      added->set_serial(volume.serial);
+      added->set_major(volume.major);
+      added->set_minor(volume.minor);
+      for (const uint32_t mount : volume.mounts) added->add_mounts(mount);
+    }
     call->request.set_rootfs(root.directory);
     for (const Disk& disk : root.disks) {
       auto* added = call->request.mutable_root_disks()->add_disks();

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "common/oci/spec.h"
 #include "common/sys/event.h"
@@ -16,6 +17,7 @@
 #include "runtime/sandbox/pod_size.h"
 #include "runtime/sandbox/sandbox.h"
 #include "runtime/storage/container_storage.h"
+#include "runtime/storage/host_disks.h"
 
 namespace kata::sandbox {
 
@@ -80,6 +82,8 @@ struct Container {
   ContainerLimits limits;
   /// Of its root, where that is not shared.
   AttachedDisks disks;
+  /// Block devices of the host that it uses, and what the guest finds each by.
+  std::vector<std::pair<storage::HostDisk, std::string>> volumes;
   /// The agent knows the container: it must be deleted there.
   bool in_guest = false;
   bool paused = false;

@@ -19,7 +19,7 @@ Disks::Disks(hypervisor::Vm& vm, uint32_t first, uint32_t end) : vm_(vm) {
 
 bool Disks::has_room_for(size_t disks) const { return ports_for(disks) <= free_ports_.size(); }
 
-Async<AttachedDisks> Disks::attach(std::vector<storage::RootDisk> disks) {
+Async<AttachedDisks> Disks::attach(std::vector<DiskFile> disks) {
   if (!has_room_for(disks.size()))
     co_return fail(Code::kResourceExhausted, "no free root port for {} disks", disks.size());
   std::vector<uint32_t> ports;

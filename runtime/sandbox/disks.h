@@ -2,14 +2,20 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "runtime/hypervisor/hypervisor.h"
-#include "runtime/storage/block_rootfs.h"
 
 namespace kata::sandbox {
+
+/// An image file or a block device of the host.
+struct DiskFile {
+  std::filesystem::path file;
+  bool read_only = false;
+};
 
 /// Disks that were attached together.
 struct AttachedDisks {
@@ -27,7 +33,7 @@ class Disks {
   bool has_room_for(size_t disks) const;
 
   /// ResourceExhausted: there is no room. After an error nothing of them is in the VM.
-  Async<AttachedDisks> attach(std::vector<storage::RootDisk> disks);
+  Async<AttachedDisks> attach(std::vector<DiskFile> disks);
 
   /// Completes when QEMU has closed their files. After an error their ports stay taken.
   Async<void> detach(AttachedDisks attached);

@@ -66,9 +66,11 @@ Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> 
   container->annotations = bundle.spec.annotations;
   KATA_CO_CHECK(configure(container->config_path, bundle.spec.annotations));
   RootfsPlan plan = plan_rootfs(std::move(rootfs));
+  KATA_CO_TRY(std::vector<storage::HostDisk> volumes, storage::find_host_disks(bundle.spec));
   container->limits.update(bundle.spec.linux.resources);
   KATA_CO_TRY(VmWanted wanted, wanted_vm(bundle.spec, container->limits));
-  wanted.with_disks = plan.disks.has_value();
+  // Of CRI's pods, whose first container has none, others may come with volumes.
+  wanted.with_disks = plan.disks.has_value() || !volumes.empty() || is_of_cri(bundle.spec);
   KATA_CO_CHECK(co_await ensure_booted(std::move(wanted)));
   KATA_CO_CHECK(check_not_stopping());
   KATA_CO_TRY(auto vm, running_vm());
@@ -78,6 +80,7 @@ Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> 
   const std::filesystem::path bundle_rootfs = container->bundle / bundle.spec.root.path;
   KATA_CO_TRY(agent_client::ContainerRoot root,
               co_await provide_root(container, std::move(plan), bundle_rootfs));
+  KATA_CO_CHECK(co_await provide_volumes(container, std::move(volumes)));
   KATA_CO_CHECK(co_await run_create_hooks(container));
   KATA_CO_CHECK(running_vm());
   KATA_CO_TRY(agent_client::ContainerSpec spec,
@@ -87,6 +90,8 @@ Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> 
     log::warning("parts of the specification are the host's, and not applied in the guest",
                  {{"container", container->id}, {"keys", fmt::format("{}", fmt::join(keys, " "))}});
   spec.oci_json = container->filter.of_spec(std::move(spec.oci_json));
+  for (const auto& [disk, serial] : container->volumes)
+    spec.volumes.push_back({serial, disk.major, disk.minor, disk.mounts});
   co_return co_await build_in_guest(container, std::move(spec), std::move(root));
 }
 

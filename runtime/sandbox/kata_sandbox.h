@@ -16,6 +16,7 @@
 #include "runtime/sandbox/parts.h"
 #include "runtime/sandbox/pod_vm.h"
 #include "runtime/sandbox/sandbox.h"
+#include "runtime/storage/block_rootfs.h"
 
 namespace kata::sandbox {
 
@@ -87,6 +88,7 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
                                                   std::filesystem::path bundle_rootfs);
   Async<agent_client::ContainerRoot> provide_disks(ContainerPtr container,
                                                    storage::BlockRootfs block);
+  Async<void> provide_volumes(ContainerPtr container, std::vector<storage::HostDisk> disks);
   asio::awaitable<void> release_disks(ContainerPtr container);
 
   // kata_sandbox_vm.cc

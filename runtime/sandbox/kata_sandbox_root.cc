@@ -1,4 +1,5 @@
-// The part of KataSandbox that gives a container its root: a directory of the share, or disks.
+// The part of KataSandbox that gives a container its root, a directory of the share or disks, and
+// its block volumes.
 #include "common/agent_protocol.h"
 #include "common/log/log.h"
 #include "runtime/sandbox/kata_sandbox.h"
@@ -41,7 +42,9 @@ Async<agent_client::ContainerRoot> KataSandbox::provide_root(ContainerPtr contai
 Async<agent_client::ContainerRoot> KataSandbox::provide_disks(ContainerPtr container,
                                                               storage::BlockRootfs block) {
   KATA_CO_TRY(auto vm, running_vm());
-  auto attached = co_await vm->disks().attach(block.disks);
+  std::vector<DiskFile> files;
+  for (const storage::RootDisk& disk : block.disks) files.push_back({disk.file, disk.read_only});
+  auto attached = co_await vm->disks().attach(std::move(files));
   if (!attached) co_return std::unexpected(attached.error().with_stage("disks of the root"));
   container->disks = *std::move(attached);
   agent_client::ContainerRoot root;
@@ -59,16 +62,34 @@ Async<agent_client::ContainerRoot> KataSandbox::provide_disks(ContainerPtr conta
   co_return root;
 }
 
-/// The snapshotter may want the files back as soon as the container's removal is answered.
+Async<void> KataSandbox::provide_volumes(ContainerPtr container,
+                                         std::vector<storage::HostDisk> disks) {
+  KATA_CO_TRY(auto vm, running_vm());
+  for (const storage::HostDisk& disk : disks) {
+    auto serial = co_await vm->volumes().acquire(disk);
+    if (!serial) co_return std::unexpected(serial.error().with_stage("block volume"));
+    container->volumes.emplace_back(disk, *serial);
+  }
+  co_return Status{};
+}
+
+/// The snapshotter, or whoever has attached a volume to the host, may want the files back as soon
+/// as the container's removal is answered.
 asio::awaitable<void> KataSandbox::release_disks(ContainerPtr container) {
   AttachedDisks disks = std::exchange(container->disks, {});
-  if (disks.ports.empty() || !running_vm()) co_return;
+  const auto volumes = std::exchange(container->volumes, {});
+  if (!running_vm()) co_return;
   auto vm = vm_;
-  Status detached = co_await vm->disks().detach(std::move(disks));
-  if (detached || vm->gone().is_set()) co_return;
+  Status released;
+  if (!disks.ports.empty()) released = co_await vm->disks().detach(std::move(disks));
+  for (const auto& [disk, serial] : volumes) {
+    Status volume_released = co_await vm->volumes().release(disk);
+    if (released) released = volume_released;
+  }
+  if (released || vm->gone().is_set()) co_return;
   // The pod goes on without that port; its file is closed with the VM.
   log::error("the guest keeps a container's disk",
-             {{"container", container->id}, {"error", detached.error().message()}});
+             {{"container", container->id}, {"error", released.error().message()}});
 }
 
 }  // namespace kata::sandbox

@@ -190,6 +190,7 @@ Async<void> PodVm::launch(VmConfig vm) {
   if (!launched) co_return std::unexpected(launched.error());
   vm_ = *std::move(launched);
   disks_.emplace(*vm_, kFirstDiskPort, vm.hotplug_ports);
+  volumes_.emplace(executor_, *disks_);
   late_port_is_free_ = vm.hotplug_ports > kLatePort;
   note_size(vm);
   asio::co_spawn(executor_, watch_vm(), asio::detached);

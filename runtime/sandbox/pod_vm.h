@@ -13,6 +13,7 @@
 #include "runtime/sandbox/parts.h"
 #include "runtime/sandbox/pod_size.h"
 #include "runtime/sandbox/sandbox.h"
+#include "runtime/sandbox/volumes.h"
 
 namespace kata::sandbox {
 
@@ -67,6 +68,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   agent_client::Agent& agent() { return *agent_; }
   const std::filesystem::path& share_root() const { return share_->root(); }
   Disks& disks() { return *disks_; }
+  Volumes& volumes() { return *volumes_; }
   uint32_t pid() const { return static_cast<uint32_t>(vm_->identity().pid); }
 
   /// Gives the guest what the pod's network namespace holds by now: a card for each interface that
@@ -189,6 +191,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   std::unique_ptr<hypervisor::Launcher> launcher_;
   std::unique_ptr<hypervisor::Vm> vm_;
   std::optional<Disks> disks_;
+  std::optional<Volumes> volumes_;
   std::unique_ptr<agent_client::Agent> agent_;
   /// While this VM's template is being made.
   std::shared_ptr<PodVm> template_vm_;

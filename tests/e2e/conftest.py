@@ -3,6 +3,7 @@ runtime, and the check that every test leaves the host as it was. See docs/testi
 
 import contextlib
 import functools
+import json
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from oci_image import build_busybox_image
 from private_containerd import PrivateContainerd
 from support.client import NAMESPACE, Client
 from support.events import EventStream
-from support.images import with_config
+from support.images import unpack, with_config
 from support.kata import KataBuild, KataConfig
 from support.leaks import LeakCheck, remove_namespace_cgroups
 from support.tasks import Tasks
@@ -222,6 +223,26 @@ def runc(leak_check, containerd):
     client = Client(containerd, "runc", RUNC_TYPE)
     yield client
     client.close()
+
+
+@pytest.fixture
+def ctr_spec(runc, image_archive, tmp_path):
+    """ctr_spec(command): ctr's own specification, for what ctr has no flags for. Its root is a plain
+    directory: no snapshotter hands over any mount. ctr_spec.write(spec): a file with it."""
+    class CtrSpec:
+        def __call__(self, *command):
+            container = runc.new_id()
+            runc.ctr(*runc.create_args(container, command))
+            spec = json.loads(runc.ctr("containers", "info", "--spec", container).text)
+            runc.remove(container)
+            spec["root"] = {"path": str(unpack(image_archive, tmp_path / "root"))}
+            return spec
+
+        def write(self, spec):
+            path = tmp_path / "spec.json"
+            path.write_text(json.dumps(spec))
+            return path
+    return CtrSpec()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from support import processes
-from support.images import unpack
 from support.wakeups import Wakeups
 
 EVENT_DEADLINE_S = 60
@@ -27,21 +26,10 @@ def notes(tmp_path):
 
 
 @pytest.fixture
-def make_spec(runc, image_archive, tmp_path):
-    """make_spec(hooks, script): a file with ctr's own specification, those hooks and a root that is
-    a plain directory."""
-    container = runc.new_id()
-    runc.ctr(*runc.create_args(container, ("true",)))
-    spec = json.loads(runc.ctr("containers", "info", "--spec", container).text)
-    runc.remove(container)
-
+def make_spec(ctr_spec):
+    """make_spec(hooks, script): a file with ctr's own specification and those hooks."""
     def make(hooks, script="true"):
-        spec["root"] = {"path": str(unpack(image_archive, tmp_path / "root"))}
-        spec["process"]["args"] = ["sh", "-c", script]
-        spec["hooks"] = hooks
-        path = tmp_path / "spec.json"
-        path.write_text(json.dumps(spec))
-        return path
+        return ctr_spec.write(ctr_spec("sh", "-c", script) | {"hooks": hooks})
     return make
 
 

@@ -186,6 +186,22 @@ def test_interface_that_comes_later(client, node, start_in):
     assert pinged.status == 0, pinged
 
 
+def test_interface_for_which_there_is_no_port(kata, node, start_in, containerd):
+    """The node keeps it, which is said once; what else changes is still followed."""
+    pod = node.pod()
+    pod.attach()
+    container = start_in(kata, pod, "sleep", "1000")
+    pod.run("ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1")
+    pod.run("ip", "link", "set", "late0", "up")
+    for number in (200, 201):
+        pod.run("ip", "addr", "add", f"10.80.0.{number}/24", "dev", "eth0")
+        script = f"until ip addr show eth0 | grep -q 10.80.0.{number}/24; do sleep 0.1; done; ls /sys/class/net"
+        assert kata.exec_sh(container, script).text.split() == ["eth0", "lo"]
+    said = [line for line in containerd.log_path.read_text(errors="replace").splitlines()
+            if f"sandbox={container} " in line and "no free port for it" in line]
+    assert len(said) == 1 and "late" in said[0], said
+
+
 def test_addresses_and_routes_that_change(client, node, start_in):
     pod = node.pod()
     pod.attach()

@@ -1,11 +1,8 @@
 """What a process sees of itself and around it: the same under ours as under runc, row by row."""
 
-import json
-
 import pytest
 
 from oci_image import BUSYBOX_IMAGE
-from support.images import unpack
 
 # row NAME COMMAND…: one row of the comparison. What a kernel or a VM decides is not in it: cgroup
 # paths, the root's file system type, files of /proc that only some kernels have, defaults of tmpfs,
@@ -144,19 +141,12 @@ def test_runc_shows_what_the_rows_are_about(runc):
 
 
 @pytest.fixture
-def spec_file(runc, image_archive, tmp_path):
-    """A specification with what ctr has no flags for, made from ctr's own. Its root is a plain
-    directory: no snapshotter hands over any mount."""
-    container = runc.new_id()
-    runc.ctr(*runc.create_args(container, ("sh", "-c", SCRIPT)))
-    spec = json.loads(runc.ctr("containers", "info", "--spec", container).text)
-    runc.remove(container)
-    spec["root"] = {"path": str(unpack(image_archive, tmp_path / "root"))}
+def spec_file(ctr_spec):
+    spec = ctr_spec("sh", "-c", SCRIPT, "sh", "two\nlines", "'\"$`\\", "ünï")
     spec["hostname"] = "a-name-of-its-own"
     process = spec["process"]
     process["user"] = {"uid": 65534, "gid": 100, "umask": 0o27, "additionalGids": [7, 4242]}
     process["env"] += ["LIMITS=open files|processes|core file size|stack size", "UTF8=grüße €"]
-    process["args"] = ["sh", "-c", SCRIPT, "sh", "two\nlines", "'\"$`\\", "ünï"]
     process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 200, "hard": 300},
                           {"type": "RLIMIT_NPROC", "soft": 500, "hard": 600},
                           {"type": "RLIMIT_CORE", "soft": 0, "hard": 1 << 20},
@@ -166,9 +156,7 @@ def spec_file(runc, image_archive, tmp_path):
         process["capabilities"][name] = ["CAP_NET_BIND_SERVICE", "CAP_KILL"]
     spec["linux"]["maskedPaths"].append("/etc/group")
     spec["linux"]["readonlyPaths"].append("/tmp")
-    path = tmp_path / "spec.json"
-    path.write_text(json.dumps(spec))
-    return path
+    return ctr_spec.write(spec)
 
 
 def test_specification(runc, kata, spec_file):

@@ -7,11 +7,15 @@ import time
 
 import pytest
 
+from support.loop_devices import loop_device
+
 CONFIG_MAPS = 64
 FILES_EACH = 100
 LARGE_TREE = 50_000
 # From kubelet's change to a container that reads the new value.
 SWAP_LIMIT_S = 1
+# ext2's magic number, in its superblock.
+MAGIC = "dd if=/dev/xvda bs=1024 skip=1 count=1 2>/dev/null | head -c 58 | tail -c 2 | od -x | cut -c9-"
 _versions = itertools.count()
 
 
@@ -95,6 +99,27 @@ def test_empty_dirs(run_pod, tmp_path):
         assert full.status != 0 and "No space left on device" in full.error
         assert one.sh("rm /memory/file").status == 0
         pod.stop()
+
+
+def test_block_device(run_pod, tmp_path):
+    """volumeDevices: several containers have one, one of them to read only; and it is the host's again
+    when they have gone, though the pod lives."""
+    def device(permissions):
+        return {"container_path": "/dev/xvda", "host_path": path, "permissions": permissions}
+    with loop_device(tmp_path / "image") as path:
+        pod = run_pod()
+        writer = pod.start("sleep", "1000", name="writer", devices=[device("mrw")])
+        reader = pod.start("sleep", "1000", name="reader", devices=[device("mrw")])
+        assert writer.sh("mke2fs /dev/xvda > /dev/null && sync").status == 0
+        assert reader.sh(MAGIC).text == "ef53\n\n"
+        for container in (writer, reader):
+            container.remove()
+        subprocess.run(["e2fsck", "-f", "-n", path], check=True, capture_output=True)
+        protected = pod.start("sleep", "1000", name="protected", devices=[device("mr")])
+        assert protected.sh(MAGIC).text == "ef53\n\n"
+        refused = protected.sh("echo x > /dev/xvda")
+        assert refused.status != 0 and "Operation not permitted" in refused.error, refused
+        protected.remove()
 
 
 def test_sub_paths(run_pod, tmp_path):

@@ -1,0 +1,98 @@
+#include "agent/storage/volumes.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "agent/storage/disks.h"
+#include "common/sys/mount.h"
+
+namespace kata::storage {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kBlock = "b";
+
+/// What a container's own mount of a file system has, and not the file system in the guest.
+bool is_of_the_bind(const std::string& option) {
+  const sys::MountOptions parsed = sys::parse_mount_options(std::span(&option, 1));
+  return !parsed.propagation.empty() || parsed.id_mapped;
+}
+
+void use_numbers_in_devices(json& devices, const DeviceNumbers& numbers) {
+  for (json& device : devices) {
+    if (device["type"] != kBlock) continue;
+    const auto found = numbers.find({device["major"], device["minor"]});
+    if (found != numbers.end()) std::tie(device["major"], device["minor"]) = found->second;
+  }
+}
+
+Status mount_volume(const oci::Mount& wanted, const std::string& serial, const std::string& name,
+                    DiskMounts& mounts, json& mount) {
+  Disk disk{.serial = serial, .fs_type = wanted.type, .options = wanted.options};
+  const auto of_disk = std::ranges::stable_partition(disk.options, is_of_the_bind).begin();
+  std::vector<std::string> of_bind(disk.options.begin(), of_disk);
+  disk.options.erase(disk.options.begin(), of_disk);
+  KATA_TRY(const fs::path place, mounts.mount_disk(disk, name));
+  of_bind.push_back("bind");
+  mount["type"] = "bind";
+  mount["source"] = place.native();
+  mount["options"] = std::move(of_bind);
+  return {};
+}
+
+template <typename Entry>
+void use_number(Entry& entry, const DeviceNumbers& numbers) {
+  const auto found = numbers.find({entry.major, entry.minor});
+  if (found != numbers.end()) std::tie(entry.major, entry.minor) = found->second;
+}
+
+}  // namespace
+
+Result<DeviceNumbers> find_volumes(const std::vector<Volume>& volumes) {
+  DeviceNumbers numbers;
+  for (const Volume& volume : volumes) {
+    KATA_TRY(const fs::path device, await_disk(volume.serial));
+    struct stat info;
+    if (stat(device.c_str(), &info) != 0) return fail_errno("stat " + device.native());
+    numbers[volume.on_host] = {major(info.st_rdev), minor(info.st_rdev)};
+  }
+  return numbers;
+}
+
+Result<std::string> use_volumes(const oci::Spec& spec, const std::string& spec_json,
+                                const std::vector<Volume>& volumes, const DeviceNumbers& numbers,
+                                DiskMounts& mounts) {
+  json changed = json::parse(spec_json);
+  if (!spec.linux.devices.empty()) use_numbers_in_devices(changed["linux"]["devices"], numbers);
+  for (const Volume& volume : volumes) {
+    for (const uint32_t index : volume.mounts) {
+      if (index >= spec.mounts.size())
+        return fail(Code::kInvalidArgument, "volume {}: there is no mounts[{}]", volume.serial,
+                    index);
+      KATA_CHECK(mount_volume(spec.mounts[index], volume.serial, fmt::format("volume{}", index),
+                              mounts, changed["mounts"][index]));
+    }
+  }
+  return changed.dump();
+}
+
+void use_numbers(oci::Resources& resources, const DeviceNumbers& numbers) {
+  for (oci::DeviceRule& rule : resources.devices) {
+    if (rule.type != kBlock || !rule.major || !rule.minor) continue;
+    const auto found = numbers.find({*rule.major, *rule.minor});
+    if (found != numbers.end()) std::tie(rule.major, rule.minor) = found->second;
+  }
+  oci::BlockIoResources& block_io = resources.block_io;
+  for (oci::WeightDevice& entry : block_io.weight_device) use_number(entry, numbers);
+  for (auto* throttles : {&block_io.throttle_read_bps, &block_io.throttle_write_bps,
+                          &block_io.throttle_read_iops, &block_io.throttle_write_iops})
+    for (oci::ThrottleDevice& entry : *throttles) use_number(entry, numbers);
+}
+
+}  // namespace kata::storage

@@ -1,0 +1,41 @@
+// Disks of the VM that stand for block devices of the host (proto/agent.proto, Volume).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "agent/storage/disk_mounts.h"
+#include "common/error/error.h"
+#include "common/oci/spec.h"
+
+namespace kata::storage {
+
+/// Major and minor.
+using DeviceNumber = std::pair<int64_t, int64_t>;
+
+/// The guest's by the host's.
+using DeviceNumbers = std::map<DeviceNumber, DeviceNumber>;
+
+struct Volume {
+  std::string serial;
+  DeviceNumber on_host;
+  std::vector<uint32_t> mounts;  // of the specification's, by index
+};
+
+/// Waits for the disks.
+Result<DeviceNumbers> find_volumes(const std::vector<Volume>& volumes);
+
+/// `spec_json`, of which `spec` was read, with the guest's numbers in linux.devices, and with binds
+/// of what was mounted in `mounts` in the place of the volumes' mounts. InvalidArgument: a mount
+/// that is not there.
+Result<std::string> use_volumes(const oci::Spec& spec, const std::string& spec_json,
+                                const std::vector<Volume>& volumes, const DeviceNumbers& numbers,
+                                DiskMounts& mounts);
+
+/// The guest's numbers in the rules for devices and the limits of block I/O.
+void use_numbers(oci::Resources& resources, const DeviceNumbers& numbers);
+
+}  // namespace kata::storage

@@ -1,0 +1,44 @@
+// Block devices of the host that containers of one pod use.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "common/sys/async.h"
+#include "common/sys/event.h"
+#include "runtime/sandbox/disks.h"
+#include "runtime/storage/host_disks.h"
+
+namespace kata::sandbox {
+
+/// Each is one disk of the VM for as long as a container uses it: a device can be opened for
+/// writing once. Used on one executor; calls may overlap.
+class Volumes {
+ public:
+  /// `disks` is borrowed and outlives this.
+  Volumes(asio::any_io_executor executor, Disks& disks);
+
+  /// Answers what the guest finds the disk by. ResourceExhausted: the VM has no room.
+  Async<std::string> acquire(storage::HostDisk disk);
+
+  /// Of what was acquired, as often. The last user's completes when QEMU has closed the device.
+  Async<void> release(storage::HostDisk disk);
+
+ private:
+  using Key = std::tuple<uint32_t, uint32_t, bool>;  // major, minor, read-only
+  struct Volume {
+    size_t users = 0;
+    AttachedDisks attached;
+    /// While it comes or goes: set when it is there or has gone.
+    std::optional<sys::Event> changing;
+  };
+  static Key key(const storage::HostDisk& disk) { return {disk.major, disk.minor, disk.read_only}; }
+
+  asio::any_io_executor executor_;
+  Disks& disks_;
+  std::map<Key, Volume> volumes_;
+};
+
+}  // namespace kata::sandbox

@@ -1,0 +1,106 @@
+#include "runtime/storage/host_disks.h"
+
+#include <algorithm>
+#include <optional>
+
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "common/sys/file.h"
+#include "common/sys/mount.h"
+
+namespace kata::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kBlock = "b";
+
+bool names(const oci::DeviceRule& rule, const oci::Device& device) {
+  return rule.allow && rule.type == kBlock && rule.major == device.major &&
+         rule.minor == device.minor;
+}
+
+bool is_block_device(const fs::path& file, dev_t number) {
+  struct stat info;
+  return stat(file.c_str(), &info) == 0 && S_ISBLK(info.st_mode) && info.st_rdev == number;
+}
+
+/// The host's own node for a device, wherever the specification wants one. nullopt: there is no
+/// such device.
+Result<std::optional<fs::path>> find_node(dev_t number, const HostPlaces& places) {
+  constexpr size_t kMaxUeventBytes = 4096;
+  constexpr std::string_view kName = "DEVNAME=";
+  const std::string id = fmt::format("{}:{}", major(number), minor(number));
+  const auto uevent = sys::read_file(places.sysfs / id / "uevent", kMaxUeventBytes);
+  if (!uevent && uevent.error().code() == Code::kNotFound) return std::nullopt;
+  if (!uevent) return std::unexpected(uevent.error());
+  const size_t begin = uevent->find(kName);
+  if (begin == std::string::npos) return std::nullopt;
+  const size_t name = begin + kName.size();
+  const fs::path node = places.dev / uevent->substr(name, uevent->find('\n', name) - name);
+  if (!is_block_device(node, number))
+    return fail(Code::kNotFound, "{} is not the node of block device {}", node.native(), id);
+  return node;
+}
+
+class Found {
+ public:
+  HostDisk& at(const fs::path& file, dev_t number) {
+    const auto found = std::ranges::find_if(
+        disks_, [&](const HostDisk& disk) { return makedev(disk.major, disk.minor) == number; });
+    if (found != disks_.end()) return *found;
+    HostDisk& disk = disks_.emplace_back();
+    disk.file = file;
+    disk.major = major(number);
+    disk.minor = minor(number);
+    disk.read_only = true;
+    return disk;
+  }
+  std::vector<HostDisk> take() { return std::move(disks_); }
+
+ private:
+  std::vector<HostDisk> disks_;
+};
+
+Status find_devices(const oci::Spec& spec, const HostPlaces& places, Found& found) {
+  for (size_t i = 0; i < spec.linux.devices.size(); ++i) {
+    const oci::Device& device = spec.linux.devices[i];
+    if (device.type != oci::DeviceType::kBlock) continue;
+    const auto& rules = spec.linux.resources.devices;
+    const auto of_device = [&](const oci::DeviceRule& rule) { return names(rule, device); };
+    if (std::ranges::none_of(rules, of_device)) continue;
+    const dev_t number = makedev(device.major, device.minor);
+    const auto node = find_node(number, places);
+    if (!node) return std::unexpected(node.error().with_stage(fmt::format("linux.devices[{}]", i)));
+    if (!*node) continue;
+    HostDisk& disk = found.at(**node, number);
+    for (const oci::DeviceRule& rule : rules)
+      if (of_device(rule) && rule.access.contains('w')) disk.read_only = false;
+  }
+  return {};
+}
+
+void find_mounts(const oci::Spec& spec, Found& found) {
+  for (size_t i = 0; i < spec.mounts.size(); ++i) {
+    const oci::Mount& mount = spec.mounts[i];
+    const sys::MountOptions options = sys::parse_mount_options(mount.options);
+    if (options.bind || mount.type == "bind" || !mount.source.starts_with('/')) continue;
+    struct stat info;
+    if (stat(mount.source.c_str(), &info) != 0 || !S_ISBLK(info.st_mode)) continue;
+    HostDisk& disk = found.at(mount.source, info.st_rdev);
+    disk.mounts.push_back(static_cast<uint32_t>(i));
+    if (std::ranges::find(mount.options, "ro") == mount.options.end()) disk.read_only = false;
+  }
+}
+
+}  // namespace
+
+Result<std::vector<HostDisk>> find_host_disks(const oci::Spec& spec, const HostPlaces& places) {
+  Found found;
+  KATA_CHECK(find_devices(spec, places, found));
+  find_mounts(spec, found);
+  return found.take();
+}
+
+}  // namespace kata::storage

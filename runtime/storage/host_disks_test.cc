@@ -1,0 +1,150 @@
+#include "runtime/storage/host_disks.h"
+
+#include <fstream>
+
+#include <catch2/catch.hpp>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#include "tests/fakes/temporary_directory.h"
+
+namespace kata::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Numbers of no driver: nobody is to open these nodes.
+constexpr uint32_t kMajor = 4000;
+
+/// A host with two block devices of its own, and a specification.
+struct Host {
+  Host() {
+    fs::create_directories(places.dev);
+    add("one", 1);
+    add("two", 2);
+  }
+  void add(const std::string& name, uint32_t minor) const {
+    const fs::path shown = places.sysfs / fmt::format("{}:{}", kMajor, minor);
+    fs::create_directories(shown);
+    std::ofstream(shown / "uevent") << "MAJOR=4000\nDEVNAME=" << name << "\nDEVTYPE=disk\n";
+    REQUIRE(mknod((places.dev / name).c_str(), S_IFBLK | 0600, makedev(kMajor, minor)) == 0);
+  }
+  void want(uint32_t minor, const std::string& access) {
+    oci::Device device;
+    device.type = oci::DeviceType::kBlock;
+    device.path = "/dev/in-the-container";
+    device.major = kMajor;
+    device.minor = minor;
+    spec.linux.devices.push_back(device);
+    if (access.empty()) return;
+    spec.linux.resources.devices.push_back(
+        {.allow = true, .type = "b", .major = kMajor, .minor = minor, .access = access});
+  }
+  void mount(const std::string& name, std::vector<std::string> options) {
+    oci::Mount mount;
+    mount.destination = "/data";
+    mount.type = "ext4";
+    mount.source = places.dev / name;
+    mount.options = std::move(options);
+    spec.mounts.push_back(mount);
+  }
+  std::vector<HostDisk> find() const {
+    auto found = find_host_disks(spec, places);
+    REQUIRE(found);
+    return *found;
+  }
+
+  fakes::TemporaryDirectory directory;
+  HostPlaces places{directory.path() / "sys", directory.path() / "dev"};
+  oci::Spec spec;
+};
+
+TEST_CASE_METHOD(Host, "a device that a rule names is a disk") {
+  want(1, "rwm");
+  want(2, "mr");
+  const auto disks = find();
+  REQUIRE(disks.size() == 2);
+  CHECK(disks[0].file == places.dev / "one");
+  CHECK(disks[0].major == kMajor);
+  CHECK(disks[0].minor == 1);
+  CHECK_FALSE(disks[0].read_only);
+  CHECK(disks[1].file == places.dev / "two");
+  CHECK(disks[1].read_only);
+}
+
+TEST_CASE_METHOD(Host, "one device with two nodes is one disk") {
+  want(1, "r");
+  want(1, "rw");
+  const auto disks = find();
+  REQUIRE(disks.size() == 1);
+  CHECK_FALSE(disks[0].read_only);
+}
+
+TEST_CASE_METHOD(Host, "the nodes of a privileged container are not disks") {
+  want(1, "");
+  oci::DeviceRule everything;
+  everything.allow = true;
+  everything.access = "rwm";
+  spec.linux.resources.devices.push_back(everything);
+  CHECK(find().empty());
+}
+
+TEST_CASE_METHOD(Host, "a rule that forbids a device makes it no disk") {
+  want(1, "rwm");
+  spec.linux.resources.devices[0].allow = false;
+  CHECK(find().empty());
+}
+
+TEST_CASE_METHOD(Host, "other devices are not disks") {
+  want(1, "rwm");
+  spec.linux.devices[0].type = oci::DeviceType::kChar;
+  spec.linux.resources.devices[0].type = "c";
+  CHECK(find().empty());
+}
+
+TEST_CASE_METHOD(Host, "a number without a device is none") {
+  want(3, "rwm");
+  CHECK(find().empty());
+}
+
+TEST_CASE_METHOD(Host, "a device whose node is another one") {
+  want(1, "rwm");
+  fs::remove(places.dev / "one");
+  fs::rename(places.dev / "two", places.dev / "one");
+  const auto refused = find_host_disks(spec, places);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == Code::kNotFound);
+  CHECK(refused.error().message().find("linux.devices[0]") != std::string::npos);
+  CHECK(refused.error().message().find("4000:1") != std::string::npos);
+}
+
+TEST_CASE_METHOD(Host, "file systems on devices") {
+  mount("one", {"ro", "noatime"});
+  mount("no-such-node", {});
+  mount("one", {"ro"});
+  mount("two", {});
+  const auto disks = find();
+  REQUIRE(disks.size() == 2);
+  CHECK(disks[0].mounts == std::vector<uint32_t>{0, 2});
+  CHECK(disks[0].read_only);
+  CHECK(disks[1].mounts == std::vector<uint32_t>{3});
+  CHECK_FALSE(disks[1].read_only);
+}
+
+TEST_CASE_METHOD(Host, "a device that is bound into the container is no file system") {
+  mount("one", {"rbind"});
+  mount("two", {});
+  spec.mounts[1].type = "bind";
+  CHECK(find().empty());
+}
+
+TEST_CASE_METHOD(Host, "a mount that may write makes the whole disk writable") {
+  want(1, "r");
+  mount("one", {});
+  const auto disks = find();
+  REQUIRE(disks.size() == 1);
+  CHECK_FALSE(disks[0].read_only);
+}
+
+}  // namespace
+}  // namespace kata::storage
