@@ -59,6 +59,9 @@ struct Runtime {                             // [runtime]
   log::Level log_level = log::Level::kInfo;  // enable_debug
   /// Where sandboxes keep their sockets and state; short.
   std::filesystem::path state_root = "/run/kata";  // state_root
+  /// Whether shim, QEMU and virtiofsd are in the pod's control group of the host, or stay in that
+  /// of containerd's shims.
+  bool sandbox_cgroup_only = true;  // sandbox_cgroup_only
 };
 
 struct Factory {              // [factory]

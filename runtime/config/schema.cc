@@ -211,6 +211,8 @@ std::vector<Key> build_keys() {
   keys.push_back({kAgent, "enable_debug", assign(&Config::agent, &Agent::debug, expect<bool>)});
   keys.push_back(
       {kRuntime, "enable_debug", assign(&Config::runtime, &Runtime::log_level, expect_log_level)});
+  keys.push_back({kRuntime, "sandbox_cgroup_only",
+                  assign(&Config::runtime, &Runtime::sandbox_cgroup_only, expect<bool>)});
   keys.push_back(
       {kRuntime, "state_root", assign(&Config::runtime, &Runtime::state_root, expect_state_root)});
   keys.push_back(

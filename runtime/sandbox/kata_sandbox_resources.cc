@@ -127,6 +127,7 @@ Async<void> KataSandbox::grow_vm(Demand had) {
 Result<VmWanted> KataSandbox::wanted_vm(const oci::Spec& spec, const ContainerLimits& limits) {
   VmWanted wanted;
   wanted.hostname = spec.hostname;
+  wanted.cgroups_path = spec.linux.cgroups_path;
   wanted.demand = limits.demand();
   if (!is_of_cri(spec)) return wanted;
   // Its containers, and what kubelet makes of their limits, are still to come.

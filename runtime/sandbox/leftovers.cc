@@ -7,6 +7,7 @@
 #include "common/sys/mount.h"
 #include "common/sys/pidfd.h"
 #include "runtime/hypervisor/vm_processes.h"
+#include "runtime/sandbox/host_cgroup.h"
 #include "runtime/sandbox/state.h"
 
 namespace kata::sandbox {
@@ -70,14 +71,17 @@ Status remove_leftovers(const std::filesystem::path& run_dir) {
   std::error_code error;
   if (!std::filesystem::exists(run_dir, error)) return {};
   bool vm_is_known = false;
+  std::vector<std::filesystem::path> groups;
   if (auto state = load_state(run_dir)) {
     KATA_CHECK(end_processes(*state));
     vm_is_known = state->vm.pid > 0;
+    groups = std::move(state->cgroups);
   } else if (state.error().code() != Code::kNotFound) {
     // A state that cannot be read must not keep the rest from being removed.
     log::warning("sandbox cleanup", {{"error", state.error().message()}});
   }
   if (!vm_is_known) KATA_CHECK(end_unrecorded_vm(run_dir));
+  KATA_CHECK(remove_groups(groups));
   KATA_CHECK(unmount_below(run_dir));
   std::filesystem::remove_all(run_dir, error);
   if (error)

@@ -61,6 +61,8 @@ Async<void> PodVm::run_boot_steps(VmWanted wanted) {
   std::optional<factory::SavedVm> saved;
   if (wanted.source == VmSource::kTemplate) saved = co_await find_template();
   KATA_CO_CHECK(check_not_aborted());
+  // Not before: what the making of a template costs is not this pod's alone.
+  KATA_CO_CHECK(enter_host_cgroup(wanted.cgroups_path));
   KATA_CO_CHECK(open_transport());
   KATA_CO_CHECK(start_share());
   mark_stage("share");
@@ -127,6 +129,13 @@ Status PodVm::make_run_dir() {
   }
   run_dir_made_ = true;
   return {};
+}
+
+Status PodVm::enter_host_cgroup(const std::string& cgroups_path) {
+  if (cgroups_path.empty() || !options_.config.runtime.sandbox_cgroup_only) return {};
+  KATA_TRY(host_cgroup_, HostCgroup::plan(cgroups_path));
+  KATA_CHECK(save_state());
+  return host_cgroup_->enter();
 }
 
 Status PodVm::open_transport() {
@@ -299,6 +308,7 @@ Status PodVm::save_state() const {
   State state;
   state.sandbox_id = options_.id;
   state.nspace = options_.nspace;
+  if (host_cgroup_) state.cgroups = host_cgroup_->directories();
   if (vm_) state.vm = vm_->identity();
   if (share_) {
     const sys::ProcessIdentity& server = share_->server();
@@ -346,6 +356,7 @@ Async<void> PodVm::stop() {
   share_.reset();
   console_.reset();
   vsock_.reset();
+  if (host_cgroup_) note(host_cgroup_->leave());
   // A directory that was there before belongs to somebody else.
   if (run_dir_made_ && first_failure) note(remove_leftovers(run_dir_));
   co_return first_failure;

@@ -10,6 +10,7 @@
 #include "common/sys/promise.h"
 #include "runtime/hypervisor/console.h"
 #include "runtime/sandbox/disks.h"
+#include "runtime/sandbox/host_cgroup.h"
 #include "runtime/sandbox/parts.h"
 #include "runtime/sandbox/pod_size.h"
 #include "runtime/sandbox/sandbox.h"
@@ -35,6 +36,8 @@ inline constexpr uint32_t kRootPorts = 8;
 /// What a pod's VM has to be.
 struct VmWanted {
   std::string hostname;
+  /// The host's control group of the pod (OCI, linux.cgroupsPath); empty: where the shim is.
+  std::string cgroups_path;
   VmSource source = VmSource::kBoot;
   /// Whether a VM that boots has room for disks, which costs it time; one from a template always
   /// has.
@@ -100,6 +103,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
  private:
   Async<void> run_boot_steps(VmWanted wanted);
   Status make_run_dir();
+  Status enter_host_cgroup(const std::string& cgroups_path);
   Status open_transport();
   Status start_share();
   Status listen_to_console();
@@ -164,6 +168,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   sys::Promise<std::string> share_gone_;
   bool killed_ = false;  // QEMU, once gone_ is set
   bool run_dir_made_ = false;
+  std::optional<HostCgroup> host_cgroup_;
   bool continues_template_ = false;
   bool aborted_ = false;
   bool stopping_ = false;

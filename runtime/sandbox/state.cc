@@ -18,6 +18,8 @@ json to_json(const State& state) {
   json helpers = json::array();
   for (const HelperProcess& helper : state.helpers)
     helpers.push_back({{"pid", helper.pid}, {"start_time", helper.start_time}});
+  json cgroups = json::array();
+  for (const std::filesystem::path& group : state.cgroups) cgroups.push_back(group.native());
   return {{"sandbox_id", state.sandbox_id},
           {"namespace", state.nspace},
           {"vm",
@@ -25,7 +27,8 @@ json to_json(const State& state) {
             {"start_time", state.vm.pid_start_time},
             {"libvirt_uri", state.vm.libvirt_uri},
             {"libvirt_uuid", state.vm.libvirt_uuid}}},
-          {"helpers", helpers}};
+          {"helpers", helpers},
+          {"cgroups", cgroups}};
 }
 
 State from_json(const json& value) {
@@ -40,6 +43,7 @@ State from_json(const json& value) {
   for (const json& helper : value.at("helpers"))
     state.helpers.push_back(
         HelperProcess{helper.at("pid").get<pid_t>(), helper.at("start_time").get<uint64_t>()});
+  for (const json& group : value.at("cgroups")) state.cgroups.push_back(group.get<std::string>());
   return state;
 }
 

@@ -23,6 +23,7 @@ struct State {
   std::string nspace;
   hypervisor::VmIdentity vm;
   std::vector<HelperProcess> helpers;
+  std::vector<std::filesystem::path> cgroups;
 };
 
 /// Name of a sandbox's directory under the state root: 16 hex digits that stand for containerd's
@@ -36,8 +37,9 @@ Status save_state(const std::filesystem::path& run_dir, const State& state);
 /// NotFound when there is none; FailedPrecondition when it cannot be understood.
 Result<State> load_state(const std::filesystem::path& run_dir);
 
-/// Ends every process that `run_dir`'s state names, unmounts what lies below it and removes it.
-/// Harmless when nothing is left and when run twice. Blocking; for the `delete` command.
+/// Ends every process that `run_dir`'s state names, removes their control groups, unmounts what
+/// lies below it and removes it. Harmless when nothing is left and when run twice. Blocking; for
+/// the `delete` command.
 Status remove_leftovers(const std::filesystem::path& run_dir);
 
 }  // namespace kata::sandbox

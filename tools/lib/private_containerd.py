@@ -150,16 +150,17 @@ class PrivateContainerd:
         return [self.ctr_binary, "--address", str(self.address), "--namespace", namespace,
                 *(str(arg) for arg in args)]
 
-    def ctr(self, *args, namespace="default", check=True, timeout=CTR_TIMEOUT_S, **run_options):
+    def ctr(self, *args, namespace="default", check=True, timeout=CTR_TIMEOUT_S, prefix=(),
+            **run_options):
         """Runs ctr to its end: a CompletedProcess with text stdout and stderr.
 
-        run_options go to subprocess.run (input=…, text=False…). check: ContainerdError unless the
+        prefix: a command that runs ctr. run_options go to subprocess.run (input=…, text=False…). check: ContainerdError unless the
         status is 0. After `timeout` seconds ctr is killed and subprocess.TimeoutExpired raised.
         """
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         if "input" not in run_options:
             options["stdin"] = subprocess.DEVNULL
-        result = subprocess.run(self.ctr_argv(*args, namespace=namespace), timeout=timeout,
+        result = subprocess.run([*prefix, *self.ctr_argv(*args, namespace=namespace)], timeout=timeout,
                                 env=self._environment, check=False, **{**options, **run_options})
         if check and result.returncode != 0:
             raise ContainerdError(f"ctr {' '.join(map(str, args))} ended with status "

@@ -33,6 +33,33 @@ def test_life_of_a_pod(run_pod):
     container.remove()
 
 
+@pytest.fixture
+def kubelets_groups():
+    """The pod's, in each hierarchy of the host. They can be removed when nothing is left in them."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    groups = [Path(mount[1]) / "kata-e2e-pods/pod1" for mount in mounts
+              if mount[2] in ("cgroup", "cgroup2")]
+    for group in groups:
+        group.mkdir(parents=True, exist_ok=True)
+    yield groups
+    for group in groups:
+        if group.exists():
+            group.rmdir()
+            group.parent.rmdir()
+
+
+def test_the_pods_control_group(kubelets_groups, run_pod):
+    """Where runc's pause is, our processes are."""
+    pod = run_pod(linux={"cgroup_parent": "/kata-e2e-pods/pod1"})
+    used = [group / pod.id for group in kubelets_groups if (group / pod.id).is_dir()]
+    assert used
+    expected = {"runc": {"sleep"}, "kata": {"containerd-", "qemu-system", "virtiofsd"}}
+    for group in used:
+        pids = (group / "cgroup.procs").read_text().split()
+        members = {Path(f"/proc/{pid}/comm").read_text().strip()[:11] for pid in pids}
+        assert members == expected[run_pod.runtime], group
+
+
 def test_containers_share_what_a_pod_shares(run_pod):
     pod = run_pod()
     one = pod.start(*SERVER, name="one")
