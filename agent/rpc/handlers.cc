@@ -103,6 +103,7 @@ Result<pb::CreateSandboxResponse> create_sandbox(sandbox::Sandbox& sandbox,
   }
   wanted.host_time_unix_ns = request.host_time_unix_ns();
   wanted.entropy = request.entropy();
+  wanted.shm_bytes = request.shm_bytes();
   KATA_TRY(auto info, sandbox.create(wanted));
   pb::CreateSandboxResponse response;
   response.set_agent_version(info.agent_version);

@@ -39,6 +39,14 @@ Status mount_share(const Share& share) {
   return fail_errno(what, error);
 }
 
+Status limit_shared_memory(uint64_t bytes) {
+  if (bytes == 0) return {};
+  const std::string size = fmt::format("mode=1777,size={}", bytes);
+  if (::mount("tmpfs", "/dev/shm", "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV, size.c_str()) != 0)
+    return fail_errno(fmt::format("make /dev/shm {} bytes large", bytes));
+  return {};
+}
+
 }  // namespace
 
 Status Sandbox::prepare_template() {
@@ -66,6 +74,7 @@ Result<SandboxInfo> Sandbox::create(const SandboxRequest& request) {
     KATA_CHECK(mix_in_entropy(request.entropy));
     KATA_CHECK(set_clock(request.host_time_unix_ns));
     KATA_CHECK(set_hostname(request.hostname));
+    KATA_CHECK(limit_shared_memory(request.shm_bytes));
   }
   for (const Share& share : request.shares) {
     KATA_CHECK(mount_share(share));

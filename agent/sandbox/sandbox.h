@@ -28,6 +28,7 @@ struct SandboxRequest {
   std::vector<Share> shares;
   int64_t host_time_unix_ns = 0;
   std::string entropy;
+  uint64_t shm_bytes = 0;  // 0: the kernel's default
 };
 
 struct SandboxInfo {

@@ -17,6 +17,14 @@ struct Share {
   std::string mount_point;
 };
 
+/// What a sandbox is in the guest.
+struct SandboxSettings {
+  std::string id;
+  std::string hostname;
+  std::vector<Share> shares;
+  uint64_t shm_bytes = 0;  // of /dev/shm; 0: the kernel's default
+};
+
 struct StdioWanted {
   bool in = false;
   bool out = false;
@@ -94,9 +102,7 @@ class Agent {
   /// Instead of create_sandbox(), in a VM that is about to be saved.
   virtual Async<void> prepare_template() = 0;
   /// The guest gets the host's time and random bytes of the host with it.
-  virtual Async<SandboxInfo> create_sandbox(const std::string& sandbox_id,
-                                            const std::string& hostname,
-                                            const std::vector<Share>& shares) = 0;
+  virtual Async<SandboxInfo> create_sandbox(const SandboxSettings& settings) = 0;
   virtual Async<CreatedProcess> create_container(const std::string& id, const ContainerSpec& spec,
                                                  const ContainerRoot& root, StdioWanted wanted) = 0;
   virtual Async<CreatedProcess> create_exec(const std::string& id, const std::string& exec_id,

@@ -118,12 +118,12 @@ class GrpcAgent : public Agent {
     co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::PrepareTemplate);
   }
 
-  Async<SandboxInfo> create_sandbox(const std::string& sandbox_id, const std::string& hostname,
-                                    const std::vector<Share>& shares) override {
+  Async<SandboxInfo> create_sandbox(const SandboxSettings& settings) override {
     auto call = std::make_shared<Call<pb::CreateSandboxRequest, pb::CreateSandboxResponse>>();
-    call->request.set_sandbox_id(sandbox_id);
-    call->request.set_hostname(hostname);
-    for (const Share& share : shares) {
+    call->request.set_sandbox_id(settings.id);
+    call->request.set_hostname(settings.hostname);
+    call->request.set_shm_bytes(settings.shm_bytes);
+    for (const Share& share : settings.shares) {
       auto* added = call->request.add_shares();
       added->set_tag(share.tag);
       added->set_mount_point(share.mount_point);

@@ -9,11 +9,14 @@
 #include "common/agent_protocol.h"
 #include "common/oci/parse.h"
 #include "common/sys/file.h"
+#include "runtime/sandbox/pod_rules.h"
 
 namespace kata::sandbox {
 namespace {
 
 constexpr std::array kHostHooks = {"prestart", "createRuntime", "poststart", "poststop"};
+/// Shared by the pod's containers, as the host's would be.
+constexpr const char* kGuestShm = "/dev/shm";
 constexpr std::array<std::string_view, 3> kGuestOwnTrees = {"/dev", "/proc", "/sys"};
 
 bool is_guests_own(std::string_view source) {
@@ -61,6 +64,10 @@ class GuestSpec {
       sys::MountOptions options = sys::parse_mount_options(mount.options);
       bool is_bind = options.bind || mount.type == "bind";
       if (!is_bind || is_guests_own(mount.source)) continue;
+      if (is_pods_shm(mount, bundle_.spec)) {
+        json()["mounts"][i]["source"] = kGuestShm;
+        continue;
+      }
       std::filesystem::path source(mount.source);
       // runc takes a relative source as relative to the bundle.
       if (source.is_relative()) source = bundle_.bundle / source;

@@ -29,10 +29,10 @@ struct PodInit {
 
 /// The JSON for the agent: every bind mount whose source is on the host gets a place on the share
 /// (through `storage`) and that place's guest path as source. Sources below /dev, /proc and /sys
-/// name the guest's own. Namespaces of the pod's init get the guest's path. Hooks that run on the
-/// host are left out. The program of a createContainer hook gets a place in the same way, if the
-/// host has such a file. FailedPrecondition: the container wants a namespace of the pod's init, and
-/// that is not there.
+/// name the guest's own, as does CRI's /dev/shm of the pod. Namespaces of the pod's init get the
+/// guest's path. Hooks that run on the host are left out. The program of a createContainer hook
+/// gets a place in the same way, if the host has such a file. FailedPrecondition: the container
+/// wants a namespace of the pod's init, and that is not there.
 Result<agent_client::ContainerSpec> make_guest_spec(const BundleSpec& bundle, const PodInit& init,
                                                     storage::ContainerStorage& storage);
 

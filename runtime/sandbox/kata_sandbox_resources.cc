@@ -2,6 +2,8 @@
 // run.
 #include <utility>
 
+#include <sys/statvfs.h>
+
 #include "common/log/log.h"
 #include "common/oci/parse.h"
 #include "runtime/sandbox/kata_sandbox.h"
@@ -124,9 +126,20 @@ Async<void> KataSandbox::grow_vm(Demand had) {
   co_return Status{};
 }
 
+/// As large as CRI has made it on the host.
+uint64_t shm_bytes(const oci::Spec& spec) {
+  for (const oci::Mount& mount : spec.mounts) {
+    struct statvfs info;
+    if (is_pods_shm(mount, spec) && statvfs(mount.source.c_str(), &info) == 0)
+      return uint64_t{info.f_blocks} * info.f_frsize;
+  }
+  return 0;
+}
+
 Result<VmWanted> KataSandbox::wanted_vm(const oci::Spec& spec, const ContainerLimits& limits) {
   VmWanted wanted;
   wanted.hostname = spec.hostname;
+  wanted.shm_bytes = shm_bytes(spec);
   wanted.cgroups_path = spec.linux.cgroups_path;
   wanted.demand = limits.demand();
   if (!is_of_cri(spec)) return wanted;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 
 namespace kata::sandbox {
 namespace {
@@ -11,6 +12,9 @@ using oci::NamespaceType;
 /// containerd's and CRI-O's.
 constexpr std::array kContainerTypes = {"io.kubernetes.cri.container-type",
                                         "io.kubernetes.cri-o.ContainerType"};
+
+constexpr std::array kSandboxIds = {"io.kubernetes.cri.sandbox-id",
+                                    "io.kubernetes.cri-o.SandboxID"};
 
 /// A namespace that a pod has unless its field says that it wants the node's.
 struct Rule {
@@ -36,6 +40,16 @@ bool is_pod(const oci::Spec& spec) {
 bool is_of_cri(const oci::Spec& spec) {
   return std::ranges::any_of(kContainerTypes,
                              [&](const char* name) { return spec.annotations.contains(name); });
+}
+
+bool is_pods_shm(const oci::Mount& mount, const oci::Spec& spec) {
+  if (mount.destination != "/dev/shm") return false;
+  const std::filesystem::path source(mount.source);
+  return source.filename() == "shm" && std::ranges::any_of(kSandboxIds, [&](const char* name) {
+           const auto id = spec.annotations.find(name);
+           return id != spec.annotations.end() && !id->second.empty() &&
+                  std::find(source.begin(), source.end(), id->second) != source.end();
+         });
 }
 
 Status check_pod(const oci::Spec& spec) {

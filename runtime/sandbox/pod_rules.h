@@ -14,4 +14,8 @@ bool is_of_cri(const oci::Spec& spec);
 /// CRI.
 Status check_pod(const oci::Spec& spec);
 
+/// Whether a mount is the /dev/shm that CRI has made on the host for all containers of the pod (a
+/// tmpfs <…>/<sandbox id>/<…>/shm of containerd's or CRI-O's), and no volume.
+bool is_pods_shm(const oci::Mount& mount, const oci::Spec& spec);
+
 }  // namespace kata::sandbox

@@ -91,7 +91,7 @@ Async<void> PodVm::run_boot_steps(VmWanted wanted) {
   KATA_CO_CHECK(check_not_aborted());
   mark_stage("agent ready");
   const auto ready_at = std::chrono::steady_clock::now();
-  KATA_CO_TRY(const auto agent_setup_time, co_await greet_agent(wanted.hostname));
+  KATA_CO_TRY(const auto agent_setup_time, co_await greet_agent(wanted));
   KATA_CO_CHECK(check_not_aborted());
   // Only now the agent could say how much of the boot was its own. A template's is long past.
   if (!continues_template_)
@@ -289,14 +289,17 @@ Async<void> PodVm::connect_agent() {
   co_return Status{};
 }
 
-Async<std::chrono::microseconds> PodVm::greet_agent(std::string hostname) {
+Async<std::chrono::microseconds> PodVm::greet_agent(VmWanted wanted) {
   KATA_CO_CHECK(co_await connect_agent());
   agent_client::Share share;
   share.tag = kShareTag;
   share.mount_point = kShareMountPoint;
-  std::vector<agent_client::Share> shares;
-  shares.push_back(std::move(share));
-  auto info = co_await agent_->create_sandbox(options_.id, hostname, shares);
+  agent_client::SandboxSettings settings;
+  settings.id = options_.id;
+  settings.hostname = std::move(wanted.hostname);
+  settings.shares.push_back(std::move(share));
+  settings.shm_bytes = wanted.shm_bytes;
+  auto info = co_await agent_->create_sandbox(settings);
   if (!info) co_return std::unexpected(info.error().with_stage("set up the guest"));
   log::info("sandbox is up", {{"guest_kernel", info->kernel_release},
                               {"agent_version", info->agent_version},

@@ -36,6 +36,7 @@ inline constexpr uint32_t kRootPorts = 8;
 /// What a pod's VM has to be.
 struct VmWanted {
   std::string hostname;
+  uint64_t shm_bytes = 0;  // of the pod's /dev/shm; 0: no matter
   /// The host's control group of the pod (OCI, linux.cgroupsPath); empty: where the shim is.
   std::string cgroups_path;
   VmSource source = VmSource::kBoot;
@@ -118,7 +119,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<void> connect_agent();
   Async<void> await_ready();
   /// Answers how long the agent needed before it was ready.
-  Async<std::chrono::microseconds> greet_agent(std::string hostname);
+  Async<std::chrono::microseconds> greet_agent(VmWanted wanted);
 
   // pod_vm_size.cc
   void leave_room(hypervisor::VmConfig& vm) const;

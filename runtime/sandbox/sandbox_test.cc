@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <dirent.h>
 #include <fcntl.h>
+#include <nlohmann/json.hpp>
 
 #include "tests/fakes/pod_fixture.h"
 
@@ -220,6 +221,27 @@ TEST_CASE("a bundle without config.json or with a broken one boots no VM") {
   CHECK(pod.create("c").error().code() == Code::kInvalidArgument);
   CHECK(pod.create("../c").error().code() == Code::kInvalidArgument);
   CHECK(pod.script.nothing_left());
+}
+
+TEST_CASE_METHOD(Pod, "the pod's /dev/shm is the guest's, as large as the host's") {
+  const std::filesystem::path made = root / "sandboxes/pod";
+  std::filesystem::create_directories(made / "shm");
+  auto spec = nlohmann::json::parse(kTestConfigJson);
+  spec["annotations"] = {{"io.kubernetes.cri.sandbox-id", "pod"}};
+  spec["mounts"] = {{{"destination", "/dev/shm"},
+                     {"type", "bind"},
+                     {"source", (made / "shm").native()},
+                     {"options", {"rbind"}}}};
+  std::ofstream(root / "bundle/config.json") << spec.dump();
+  REQUIRE(create("c"));
+  CHECK(script.last_settings.shm_bytes > 0);
+  CHECK(nlohmann::json::parse(script.last_spec.oci_json)["mounts"][0]["source"] == "/dev/shm");
+  // A volume that has been mounted there instead.
+  spec["mounts"][0]["source"] = (root / "bundle").native();
+  std::ofstream(root / "bundle/config.json") << spec.dump();
+  REQUIRE(create("d"));
+  CHECK(nlohmann::json::parse(script.last_spec.oci_json)["mounts"][0]["source"] != "/dev/shm");
+  REQUIRE(run(sandbox->shutdown()));
 }
 
 }  // namespace

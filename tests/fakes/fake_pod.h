@@ -62,9 +62,10 @@ struct Script {
   int storages = 0;
   std::set<std::string> guest_containers;
   std::set<std::string> guest_execs;
-  std::vector<std::string> calls;         // of the agent
-  std::vector<std::string> vm_calls;      // of launcher and VMs
-  hypervisor::VmConfig last_vm;           // that was launched
+  std::vector<std::string> calls;     // of the agent
+  std::vector<std::string> vm_calls;  // of launcher and VMs
+  hypervisor::VmConfig last_vm;       // that was launched
+  agent_client::SandboxSettings last_settings;
   agent_client::ContainerSpec last_spec;  // of the container created last
   agent_client::ContainerRoot last_root;
   uint64_t oom_kills = 0;
@@ -361,7 +362,8 @@ class FakeAgent : public agent_client::Agent {
   explicit FakeAgent(Script& script) : script_(script) {}
   Async<void> prepare_template() override { co_return Status{}; }
   Async<agent_client::SandboxInfo> create_sandbox(
-      const std::string&, const std::string&, const std::vector<agent_client::Share>&) override {
+      const agent_client::SandboxSettings& settings) override {
+    script_.last_settings = settings;
     KATA_CO_CHECK(script_.at(Step::kCreateSandbox));
     co_return agent_client::SandboxInfo{};
   }

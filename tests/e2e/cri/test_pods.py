@@ -72,6 +72,11 @@ def test_containers_share_what_a_pod_shares(run_pod):
     assert mine[3] != theirs[3] and mine[4] != theirs[4]
     assert one.sh("echo shared > /dev/shm/x").status == 0
     assert other.sh("cat /dev/shm/x").text == "shared\n"
+    # CRI's 64 MiB, in memory, and nothing of it on the node's disk or in the share.
+    assert other.sh("stat -f -c '%T' /dev/shm && df -k /dev/shm | tail -n 1 | awk '{ print $2, $3 }'"
+                    ).text == "tmpfs\n65536 4\n"
+    full = one.sh("dd if=/dev/zero of=/dev/shm/y bs=1M count=65")
+    assert full.status != 0 and "No space left" in full.error, full
 
 
 def test_one_process_namespace(run_pod, wait_exited):
