@@ -115,7 +115,10 @@ Result<std::string> Container::provide_root(const CreateRequest& request) {
 }
 
 Status Container::provide_volumes(CreateRequest& request, oci::Spec& spec) {
-  if (request.volumes.empty()) return {};
+  if (request.volumes.empty()) {
+    storage::use_numbers(spec.linux.resources, {});
+    return {};
+  }
   KATA_TRY(volume_numbers_, storage::find_volumes(request.volumes));
   KATA_TRY(request.spec_json, storage::use_volumes(spec, request.spec_json, request.volumes,
                                                    volume_numbers_, disk_mounts_));

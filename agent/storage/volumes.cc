@@ -46,6 +46,15 @@ Status mount_volume(const oci::Mount& wanted, const std::string& serial, const s
   return {};
 }
 
+/// For a number of the host that no disk has here, or another container's. Answers whether
+/// something of the rule is left: its node may be made, and not opened.
+bool keep_making(oci::DeviceRule& rule) {
+  constexpr char kMake = 'm';
+  const bool makes = rule.access.empty() || rule.access.contains(kMake);
+  rule.access.assign(1, kMake);
+  return makes;
+}
+
 template <typename Entry>
 void use_number(Entry& entry, const DeviceNumbers& numbers) {
   const auto found = numbers.find({entry.major, entry.minor});
@@ -83,11 +92,15 @@ Result<std::string> use_volumes(const oci::Spec& spec, const std::string& spec_j
 }
 
 void use_numbers(oci::Resources& resources, const DeviceNumbers& numbers) {
-  for (oci::DeviceRule& rule : resources.devices) {
-    if (rule.type != kBlock || !rule.major || !rule.minor) continue;
-    const auto found = numbers.find({*rule.major, *rule.minor});
-    if (found != numbers.end()) std::tie(rule.major, rule.minor) = found->second;
-  }
+  std::erase_if(resources.devices, [&](oci::DeviceRule& rule) {
+    if (rule.type != kBlock || rule.major.value_or(-1) == -1) return false;
+    const auto found = numbers.find({*rule.major, rule.minor.value_or(-1)});
+    if (found != numbers.end())
+      std::tie(rule.major, rule.minor) = found->second;
+    else if (rule.allow)
+      return !keep_making(rule);
+    return false;
+  });
   oci::BlockIoResources& block_io = resources.block_io;
   for (oci::WeightDevice& entry : block_io.weight_device) use_number(entry, numbers);
   for (auto* throttles : {&block_io.throttle_read_bps, &block_io.throttle_write_bps,

@@ -35,7 +35,9 @@ Result<std::string> use_volumes(const oci::Spec& spec, const std::string& spec_j
                                 const std::vector<Volume>& volumes, const DeviceNumbers& numbers,
                                 DiskMounts& mounts);
 
-/// The guest's numbers in the rules for devices and the limits of block I/O.
+/// The guest's numbers in the rules for devices and the limits of block I/O. What a rule allows of
+/// other block devices of the host is no more than to make their nodes: in the guest a number of
+/// the host may be another container's disk.
 void use_numbers(oci::Resources& resources, const DeviceNumbers& numbers);
 
 }  // namespace kata::storage

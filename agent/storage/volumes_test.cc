@@ -79,15 +79,37 @@ TEST_CASE("limits and rules are for the guest's numbers") {
   })");
   REQUIRE(resources);
   use_numbers(*resources, kNumbers);
+  REQUIRE(resources->devices.size() == 3);
   CHECK(resources->devices[1].minor == 16);
-  CHECK_FALSE(resources->devices[2].minor);
-  CHECK(resources->devices[3].minor == 0);
+  CHECK(resources->devices[1].access == "rw");
+  CHECK(resources->devices[2].type == "c");
+  CHECK(resources->devices[2].minor == 0);
   const oci::BlockIoResources& block_io = resources->block_io;
   CHECK(block_io.weight_device[0].minor == 16);
   CHECK(block_io.throttle_read_bps[0].minor == 0);
   CHECK(block_io.throttle_write_bps[0].minor == 16);
   CHECK(block_io.throttle_read_iops[0].minor == 32);
   CHECK(block_io.throttle_write_iops[0].minor == 16);
+}
+
+TEST_CASE("a number of the host without a disk here may be made, and not opened") {
+  auto resources = oci::parse_resources(R"({
+    "devices": [
+      {"allow": true, "type": "b", "major": 8, "minor": 1, "access": "rwm"},
+      {"allow": true, "type": "b", "major": 8, "access": "rw"},
+      {"allow": false, "type": "b", "major": 8, "access": "w"},
+      {"allow": true, "type": "b", "access": "rwm"},
+      {"allow": true, "access": "rwm"}
+    ]
+  })");
+  REQUIRE(resources);
+  use_numbers(*resources, {});
+  REQUIRE(resources->devices.size() == 4);
+  CHECK(resources->devices[0].access == "m");
+  CHECK_FALSE(resources->devices[1].allow);
+  CHECK(resources->devices[1].access == "w");
+  CHECK(resources->devices[2].access == "rwm");
+  CHECK(resources->devices[3].access == "rwm");
 }
 
 }  // namespace

@@ -3,7 +3,12 @@
 #include <algorithm>
 #include <system_error>
 
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/un.h>
+
+#include "common/base/unique_fd.h"
 
 namespace kata::hypervisor {
 namespace {
@@ -72,6 +77,15 @@ bool is_serial_character(char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
 }
 
+/// QEMU shows disks with sectors of 512 bytes, whatever the device has: partition tables and file
+/// systems of one would be unreadable on the other. 0: the device does not say, and QEMU's error
+/// comes first.
+int sector_bytes(const std::filesystem::path& device) {
+  const UniqueFd fd(open(device.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  int bytes = 0;
+  return fd && ioctl(fd.get(), BLKSSZGET, &bytes) == 0 ? bytes : 0;
+}
+
 Result<RenderedDevice> render(const Block& block, const std::string& id, const NameFd&) {
   if (block.serial.empty() || block.serial.size() > kMaxSerialBytes ||
       !std::ranges::all_of(block.serial, is_serial_character))
@@ -96,17 +110,20 @@ Result<RenderedDevice> render(const Block& block, const std::string& id, const N
                              {"file", std::move(file)}};
   // The guest hears of every error: QEMU's own choice for a full file system of the host is to stop
   // the VM, and nobody here would let it go on.
-  return RenderedDevice{.object = {},
-                        .chardev_id = {},
-                        .chardev_socket = {},
-                        .blockdev = std::move(blockdev),
-                        .netdev = {},
-                        .device = {{"driver", "virtio-blk-pci"},
-                                   {"id", id},
-                                   {"drive", node},
-                                   {"serial", block.serial},
-                                   {"werror", "report"},
-                                   {"rerror", "report"}}};
+  RenderedDevice rendered{.object = {},
+                          .chardev_id = {},
+                          .chardev_socket = {},
+                          .blockdev = std::move(blockdev),
+                          .netdev = {},
+                          .device = {{"driver", "virtio-blk-pci"},
+                                     {"id", id},
+                                     {"drive", node},
+                                     {"serial", block.serial},
+                                     {"werror", "report"},
+                                     {"rerror", "report"}}};
+  if (const int sector = is_device ? sector_bytes(block.file) : 0; sector > 0)
+    rendered.device.update({{"logical_block_size", sector}, {"physical_block_size", sector}});
+  return rendered;
 }
 
 Result<RenderedDevice> render(const NetworkCard& card, const std::string& id,

@@ -145,9 +145,13 @@ Async<void> detach_slot(RunningPtr running, RunningQemu::Slot slot) {
   for (const std::string& id : slot.devices)
     gone.push_back(running->detaching.try_emplace(id, running->executor).first->second);
   const json device = {{"id", slot.devices.front()}};
-  KATA_CO_CHECK(co_await running->qmp->execute("device_del", device));
-  for (const sys::Event& event : gone)
-    KATA_CO_CHECK(co_await running->await_event(event.wait(), kDetachLimit));
+  auto asked = co_await running->qmp->execute("device_del", device);
+  // Let go after all since it was asked last.
+  const bool has_gone = !asked && asked.error().code() == Code::kNotFound;
+  if (!asked && !has_gone) co_return std::unexpected(asked.error());
+  if (!has_gone)
+    for (const sys::Event& event : gone)
+      KATA_CO_CHECK(co_await running->await_event(event.wait(), kDetachLimit));
   for (const std::string& name : slot.nodes) KATA_CO_CHECK(co_await remove_node(running, name));
   for (const std::string& id : slot.netdevs) KATA_CO_CHECK(co_await remove_netdev(running, id));
   co_return Status{};
@@ -167,9 +171,9 @@ Async<void> detach_from(RunningPtr running, uint32_t port) {
   if (slot.devices.empty()) slot.devices.push_back(function_id(port, 0));  // there from the start
   Status detached = co_await detach_slot(running, slot);
   for (const std::string& id : slot.devices) running->detaching.erase(id);
-  if (!detached)
-    co_return std::unexpected(detached.error().with_stage(fmt::format("detach port {}", port)));
-  co_return Status{};
+  if (detached) co_return Status{};
+  running->slots[port] = std::move(slot);
+  co_return std::unexpected(detached.error().with_stage(fmt::format("detach port {}", port)));
 }
 
 }  // namespace kata::hypervisor

@@ -27,8 +27,9 @@ constexpr size_t kMaxFileBytes = 64 * 1024;
 constexpr std::array kCpusetFiles = {"cpuset.cpus", "cpuset.mems"};
 
 struct Hierarchy {
-  fs::path root;     // where it is mounted
-  fs::path current;  // this process's group
+  std::string device;  // of its superblock
+  fs::path root;       // where it is mounted
+  fs::path current;    // this process's group
 };
 
 std::vector<std::string> split(std::string_view text, char separator) {
@@ -71,9 +72,16 @@ std::vector<Hierarchy> find_hierarchies() {
     const fs::path mounted = fields[3];
     const fs::path relative = fs::path(*own).lexically_relative(mounted);
     if (relative.empty() || *relative.begin() == "..") continue;
+    // Mounted a second time, to read only, or below something else.
     const fs::path root = fields[4];
-    const bool known = std::ranges::any_of(found, [&](const auto& h) { return h.root == root; });
-    if (!known) found.push_back({root, (root / relative).lexically_normal()});
+    const bool known = std::ranges::any_of(
+        found, [&](const Hierarchy& hierarchy) { return hierarchy.device == fields[2]; });
+    const auto mount_options = split(fields[5], ',');
+    const bool read_only = std::ranges::find(mount_options, "ro") != mount_options.end();
+    const fs::path current = (root / relative).lexically_normal();
+    std::error_code error;
+    if (!known && !read_only && fs::exists(current / "cgroup.procs", error))
+      found.push_back({fields[2], root, current});
   }
   return found;
 }
@@ -135,8 +143,9 @@ Status remove_group(const fs::path& directory) {
 /// Of a server that was killed, a child may need some moments more.
 void await_members(const fs::path& directory, Clock::time_point deadline) {
   for (const std::string& member : members(directory)) {
-    const auto process = sys::open_pidfd(static_cast<pid_t>(std::atol(member.c_str())));
-    if (!process) continue;
+    const auto pid = static_cast<pid_t>(std::atol(member.c_str()));
+    const auto process = sys::open_pidfd(pid);
+    if (!process || pid == getpid()) continue;
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
     pollfd end{.fd = process->get(), .events = POLLIN, .revents = 0};
@@ -193,6 +202,9 @@ Status HostCgroup::enter() {
   entered_ = true;
   auto entered = [this]() -> Status {
     for (size_t i = 0; i < directories_.size(); ++i) {
+      std::error_code error;
+      // One that is there is somebody else's, who shares it.
+      if (!fs::exists(directories_[i], error)) made_.push_back(directories_[i]);
       KATA_CHECK(make_group(roots_[i], directories_[i]));
       KATA_CHECK(join(directories_[i]));
     }
@@ -207,11 +219,12 @@ Status HostCgroup::enter() {
 
 Status HostCgroup::leave(std::chrono::milliseconds limit) {
   if (!std::exchange(entered_, false)) return {};
-  Status first_failure;
-  for (const fs::path& directory : before_)
-    if (Status joined = join(directory); !joined && first_failure) first_failure = joined;
-  Status removed = remove_groups(directories_, limit);
-  return first_failure ? removed : first_failure;
+  for (size_t i = 0; i < before_.size(); ++i) {
+    // It may have gone meanwhile, with the session that containerd was started in.
+    fs::path directory = before_[i];
+    while (!join(directory) && directory != roots_[i]) directory = directory.parent_path();
+  }
+  return remove_groups(std::exchange(made_, {}), limit);
 }
 
 Status remove_groups(const std::vector<fs::path>& directories, std::chrono::milliseconds limit) {

@@ -19,7 +19,7 @@ namespace kata::sandbox {
 Result<std::filesystem::path> group_of(std::string_view cgroups_path);
 
 /// How long the processes of a sandbox that was ended may take to be gone.
-inline constexpr std::chrono::seconds kGroupLimit{5};
+inline constexpr std::chrono::seconds kGroupLimit{2};
 
 /// Waits until nobody is in these groups any more, and removes them; those that are not there are
 /// fine. FailedPrecondition names who is left.
@@ -36,11 +36,11 @@ class HostCgroup {
 
   const std::vector<std::filesystem::path>& directories() const { return directories_; }
 
-  /// Makes the groups, and moves this process into them; what it starts from now on is there, too.
-  /// After an error it is where it was.
+  /// Makes the groups that are not there, and moves this process into them; what it starts from now
+  /// on is there, too. After an error it is where it was.
   Status enter();
-  /// Moves this process back and removes the groups, as remove_groups() does. Harmless when
-  /// repeated.
+  /// Moves this process back, or to the nearest group above that takes it, and removes the groups
+  /// that enter() has made, as remove_groups() does. Harmless when repeated.
   Status leave(std::chrono::milliseconds limit = kGroupLimit);
 
  private:
@@ -48,6 +48,7 @@ class HostCgroup {
   std::vector<std::filesystem::path> before_;
   std::vector<std::filesystem::path> directories_;
   std::vector<std::filesystem::path> roots_;
+  std::vector<std::filesystem::path> made_;
   bool entered_ = false;
 };
 

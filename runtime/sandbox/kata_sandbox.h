@@ -101,6 +101,8 @@ class KataSandbox : public Sandbox, public std::enable_shared_from_this<KataSand
   asio::awaitable<void> watch_vm(std::shared_ptr<PodVm> vm);
   asio::awaitable<void> end_inits(std::chrono::seconds limit);
   asio::awaitable<void> ask_to_end(ProcessPtr init);
+  asio::awaitable<void> let_go_of_disks();
+  asio::awaitable<void> end_in_guest(ContainerPtr container, sys::Promise<bool> end);
   void release_storage(Container& container);
   Async<void> stop_vm();
 

@@ -16,6 +16,9 @@ using Phase = Process::Phase;
 /// How long after its connection broke a VM may take to end.
 constexpr std::chrono::seconds kVmEndLimit{2};
 
+/// How long a guest may take to write everything to its disks.
+constexpr std::chrono::seconds kDisksLimit{10};
+
 /// What a container without a hostname of its own sees with runc: the host's.
 std::string host_name() {
   utsname names{};
@@ -48,8 +51,9 @@ Async<uint32_t> KataSandbox::boot(std::string hostname) {
   KATA_CO_CHECK(check_not_stopping());
   VmWanted wanted;
   wanted.hostname = hostname;
-  // Its containers and their limits are still to come.
+  // Its containers, their limits and their volumes are still to come.
   wanted.resizable = true;
+  wanted.with_disks = true;
   KATA_CO_CHECK(co_await ensure_booted(std::move(wanted)));
   KATA_CO_CHECK(running_vm());
   co_return vm_pid_;
@@ -124,6 +128,7 @@ Async<void> KataSandbox::stop(std::chrono::seconds limit) {
   hooks_.kill_all();
   co_await abort_boot();
   co_await end_inits(limit);
+  co_await let_go_of_disks();
   for (auto& [id, container] : containers_) {
     // A create under way fails when the VM ends, and cleans up after itself.
     if (container->init->phase == Phase::kCreating) continue;
@@ -138,6 +143,7 @@ Async<void> KataSandbox::shutdown() {
   stopping_ = true;
   hooks_.kill_all();
   co_await abort_boot();
+  co_await let_go_of_disks();
   auto containers = std::move(containers_);
   containers_.clear();
   for (auto& [id, container] : containers) {
@@ -169,6 +175,38 @@ asio::awaitable<void> KataSandbox::ask_to_end(ProcessPtr init) {
   if (!asked && asked.error().code() != Code::kNotFound)
     log::warning("cannot ask a container to end",
                  {{"container", init->container_id}, {"error", asked.error().message()}});
+}
+
+/// What containers have written to disks is in the guest's memory until it has unmounted them: QEMU
+/// may be killed afterwards.
+asio::awaitable<void> KataSandbox::let_go_of_disks() {
+  if (!running_vm()) co_return;
+  const auto deadline = std::chrono::steady_clock::now() + kDisksLimit;
+  std::vector<sys::Promise<bool>> ends;
+  for (const auto& [id, container] : containers_) {
+    const bool has_disks = !container->disks.ports.empty() || !container->volumes.empty();
+    if (!has_disks || !container->in_guest) continue;
+    asio::co_spawn(executor_, end_in_guest(container, ends.emplace_back(executor_)),
+                   asio::detached);
+  }
+  for (const sys::Promise<bool>& end : ends)
+    co_await end.wait_for(deadline - std::chrono::steady_clock::now());
+}
+
+asio::awaitable<void> KataSandbox::end_in_guest(ContainerPtr container, sys::Promise<bool> end) {
+  auto self = shared_from_this();
+  auto vm = vm_;
+  Status ended;
+  if (!container->init->exited.is_set()) {
+    ended = co_await vm->agent().signal(container->id, "", SIGKILL, /*all=*/true);
+    if (ended) co_await container->init->exited.wait();
+  }
+  Status discarded = co_await discard_in_guest(container);
+  if (!ended || !discarded)
+    log::error(
+        "what a container has written to its disks may be lost",
+        {{"container", container->id}, {"error", (ended ? discarded : ended).error().message()}});
+  end.set(true);
 }
 
 void KataSandbox::release_storage(Container& container) {

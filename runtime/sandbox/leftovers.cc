@@ -81,11 +81,12 @@ Status remove_leftovers(const std::filesystem::path& run_dir) {
     log::warning("sandbox cleanup", {{"error", state.error().message()}});
   }
   if (!vm_is_known) KATA_CHECK(end_unrecorded_vm(run_dir));
-  KATA_CHECK(remove_groups(groups));
   KATA_CHECK(unmount_below(run_dir));
   std::filesystem::remove_all(run_dir, error);
   if (error)
     return fail_errno(fmt::format("sandbox cleanup: remove {}", run_dir.native()), error.value());
+  if (Status removed = remove_groups(groups); !removed)
+    log::warning("sandbox cleanup", {{"error", removed.error().message()}});
   return {};
 }
 

@@ -81,7 +81,10 @@ Async<void> PodVm::run_boot_steps(VmWanted wanted) {
     const bool takes_devices =
         options_.config.hypervisor.launcher == config::LauncherChoice::kDirect;
     if (network_ && cards_.empty() && takes_devices) vm.hotplug_ports = kLatePort + 1;
-    if (wanted.with_disks) vm.hotplug_ports = kRootPorts;
+    // With ports, what the pod has from the start must fit into one: a pod with more network cards
+    // than that goes without disks.
+    const bool fits = vm.devices.size() <= hypervisor::kDevicesPerPort;
+    if (wanted.with_disks && takes_devices && fits) vm.hotplug_ports = kRootPorts;
     KATA_CO_CHECK(co_await launch(std::move(vm)));
   }
   cards_.clear();  // QEMU has them
@@ -359,7 +362,10 @@ Async<void> PodVm::stop() {
   share_.reset();
   console_.reset();
   vsock_.reset();
-  if (host_cgroup_) note(host_cgroup_->leave());
+  // Whoever has put something else into it keeps it.
+  if (host_cgroup_)
+    if (Status left = host_cgroup_->leave(); !left)
+      log::warning("the pod's control group stays", {{"error", left.error().message()}});
   // A directory that was there before belongs to somebody else.
   if (run_dir_made_ && first_failure) note(remove_leftovers(run_dir_));
   co_return first_failure;

@@ -43,7 +43,9 @@ State from_json(const json& value) {
   for (const json& helper : value.at("helpers"))
     state.helpers.push_back(
         HelperProcess{helper.at("pid").get<pid_t>(), helper.at("start_time").get<uint64_t>()});
-  for (const json& group : value.at("cgroups")) state.cgroups.push_back(group.get<std::string>());
+  // Not in what older versions have written.
+  for (const json& group : value.value("cgroups", json::array()))
+    state.cgroups.push_back(group.get<std::string>());
   return state;
 }
 

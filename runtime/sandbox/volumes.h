@@ -4,7 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <tuple>
+#include <utility>
 
 #include "common/sys/async.h"
 #include "common/sys/event.h"
@@ -21,20 +21,26 @@ class Volumes {
   Volumes(asio::any_io_executor executor, Disks& disks);
 
   /// Answers what the guest finds the disk by. ResourceExhausted: the VM has no room.
+  /// FailedPrecondition: it is to be written to, and a container has it to read only.
   Async<std::string> acquire(storage::HostDisk disk);
 
   /// Of what was acquired, as often. The last user's completes when QEMU has closed the device.
   Async<void> release(storage::HostDisk disk);
 
  private:
-  using Key = std::tuple<uint32_t, uint32_t, bool>;  // major, minor, read-only
+  using Key = std::pair<uint32_t, uint32_t>;  // major, minor
   struct Volume {
+    bool read_only = false;
+    /// None: the guest has not let it go yet.
     size_t users = 0;
     AttachedDisks attached;
     /// While it comes or goes: set when it is there or has gone.
     std::optional<sys::Event> changing;
   };
-  static Key key(const storage::HostDisk& disk) { return {disk.major, disk.minor, disk.read_only}; }
+  static Key key(const storage::HostDisk& disk) { return {disk.major, disk.minor}; }
+
+  Async<void> await_room(Key key);
+  Async<void> take_away(Key key);
 
   asio::any_io_executor executor_;
   Disks& disks_;

@@ -97,5 +97,38 @@ TEST_CASE_METHOD(VolumePod, "a create that fails in the guest gives its volume b
   CHECK(script.vm_calls == Calls{"launch", "attach 2 disk1", "detach 2"});
 }
 
+TEST_CASE_METHOD(VolumePod, "readers join a writer, and a writer does not join readers") {
+  REQUIRE(create("writes"));
+  write_spec({"ro"});
+  REQUIRE(create("reads"));
+  CHECK(script.vm_calls == Calls{"launch", "attach 2 disk1"});
+  REQUIRE(run(sandbox->remove("writes", "")));
+  REQUIRE(run(sandbox->remove("reads", "")));
+  REQUIRE(create("reads"));
+  write_spec({});
+  const auto refused = create("writes");
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == Code::kFailedPrecondition);
+  CHECK(refused.error().message().find("to read only") != std::string::npos);
+  CHECK(script.vm_calls == Calls{"launch", "attach 2 disk1", "detach 2", "attach 2 disk2"});
+}
+
+TEST_CASE_METHOD(VolumePod, "a device that the guest has not let go is asked for again") {
+  REQUIRE(create("c"));
+  script.fail_at = fakes::Step::kDetach;
+  REQUIRE(run(sandbox->remove("c", "")));
+  REQUIRE_FALSE(create("c"));
+  script.fail_at = fakes::Step::kNone;
+  REQUIRE(create("c"));
+  CHECK(script.vm_calls.back() == "attach 2 disk2");
+}
+
+TEST_CASE_METHOD(VolumePod, "the guest unmounts volumes before its VM is killed") {
+  REQUIRE(create("c"));
+  REQUIRE(run(sandbox->start("c", "")));
+  REQUIRE(run(sandbox->stop(std::chrono::seconds(0))));
+  CHECK(script.guest_containers.empty());
+}
+
 }  // namespace
 }  // namespace kata::sandbox

@@ -63,6 +63,32 @@ class Found {
   std::vector<HostDisk> disks_;
 };
 
+bool covers(const oci::DeviceRule& rule, const oci::Device& device) {
+  const auto is = [](const std::optional<int64_t>& wanted, uint32_t number) {
+    return !wanted || *wanted == -1 || *wanted == number;
+  };
+  const bool of_type = rule.type.empty() || rule.type == "a" || rule.type == kBlock;
+  return of_type && is(rule.major, device.major) && is(rule.minor, device.minor);
+}
+
+/// As the rules allow it together: each adds or takes away, in their order.
+std::string access_of(const std::vector<oci::DeviceRule>& rules, const oci::Device& device) {
+  std::string access;
+  for (const oci::DeviceRule& rule : rules) {
+    if (!covers(rule, device)) continue;
+    for (const char right : rule.access.empty() ? std::string("rwm") : rule.access) {
+      std::erase(access, right);
+      if (rule.allow) access += right;
+    }
+  }
+  return access;
+}
+
+bool is_read_only(dev_t number, const HostPlaces& places) {
+  const fs::path file = places.sysfs / fmt::format("{}:{}", major(number), minor(number)) / "ro";
+  return sys::read_file(file, 16).value_or("").starts_with('1');
+}
+
 Status find_devices(const oci::Spec& spec, const HostPlaces& places, Found& found) {
   for (size_t i = 0; i < spec.linux.devices.size(); ++i) {
     const oci::Device& device = spec.linux.devices[i];
@@ -70,18 +96,19 @@ Status find_devices(const oci::Spec& spec, const HostPlaces& places, Found& foun
     const auto& rules = spec.linux.resources.devices;
     const auto of_device = [&](const oci::DeviceRule& rule) { return names(rule, device); };
     if (std::ranges::none_of(rules, of_device)) continue;
+    const std::string access = access_of(rules, device);
+    if (access.find_first_of("rw") == std::string::npos) continue;
     const dev_t number = makedev(device.major, device.minor);
     const auto node = find_node(number, places);
     if (!node) return std::unexpected(node.error().with_stage(fmt::format("linux.devices[{}]", i)));
     if (!*node) continue;
     HostDisk& disk = found.at(**node, number);
-    for (const oci::DeviceRule& rule : rules)
-      if (of_device(rule) && rule.access.contains('w')) disk.read_only = false;
+    if (access.contains('w') && !is_read_only(number, places)) disk.read_only = false;
   }
   return {};
 }
 
-void find_mounts(const oci::Spec& spec, Found& found) {
+void find_mounts(const oci::Spec& spec, const HostPlaces& places, Found& found) {
   for (size_t i = 0; i < spec.mounts.size(); ++i) {
     const oci::Mount& mount = spec.mounts[i];
     const sys::MountOptions options = sys::parse_mount_options(mount.options);
@@ -90,7 +117,9 @@ void find_mounts(const oci::Spec& spec, Found& found) {
     if (stat(mount.source.c_str(), &info) != 0 || !S_ISBLK(info.st_mode)) continue;
     HostDisk& disk = found.at(mount.source, info.st_rdev);
     disk.mounts.push_back(static_cast<uint32_t>(i));
-    if (std::ranges::find(mount.options, "ro") == mount.options.end()) disk.read_only = false;
+    const bool writes =
+        mount.type != "erofs" && std::ranges::find(mount.options, "ro") == mount.options.end();
+    if (writes && !is_read_only(info.st_rdev, places)) disk.read_only = false;
   }
 }
 
@@ -99,7 +128,7 @@ void find_mounts(const oci::Spec& spec, Found& found) {
 Result<std::vector<HostDisk>> find_host_disks(const oci::Spec& spec, const HostPlaces& places) {
   Found found;
   KATA_CHECK(find_devices(spec, places, found));
-  find_mounts(spec, found);
+  find_mounts(spec, places, found);
   return found.take();
 }
 

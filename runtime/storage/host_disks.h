@@ -29,7 +29,8 @@ struct HostPlaces {
 /// Those that a rule of linux.resources.devices names by their number: a privileged container has
 /// nodes of all devices of the host, with one rule for everything, and they are not its own; and
 /// those that a mount other than a bind has as its source. A number without a device is none, as
-/// under runc. Read-only where nothing of it may write. Blocking, any thread.
+/// under runc. Read-only where nothing of it may write, or the device takes no writes. Blocking,
+/// any thread.
 Result<std::vector<HostDisk>> find_host_disks(const oci::Spec& spec, const HostPlaces& places = {});
 
 }  // namespace kata::storage

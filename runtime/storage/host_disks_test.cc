@@ -146,5 +146,36 @@ TEST_CASE_METHOD(Host, "a mount that may write makes the whole disk writable") {
   CHECK_FALSE(disks[0].read_only);
 }
 
+TEST_CASE_METHOD(Host, "rules count in their order") {
+  want(1, "rwm");
+  oci::DeviceRule no_writing = spec.linux.resources.devices[0];
+  no_writing.allow = false;
+  no_writing.access = "w";
+  spec.linux.resources.devices.push_back(no_writing);
+  REQUIRE(find().size() == 1);
+  CHECK(find()[0].read_only);
+  oci::DeviceRule nothing;
+  nothing.access = "rwm";
+  spec.linux.resources.devices.push_back(nothing);
+  CHECK(find().empty());
+}
+
+TEST_CASE_METHOD(Host, "a node that may be made and not opened is no disk") {
+  want(1, "m");
+  CHECK(find().empty());
+}
+
+TEST_CASE_METHOD(Host, "a device that takes no writes") {
+  std::ofstream(places.sysfs / "4000:1/ro") << "1\n";
+  std::ofstream(places.sysfs / "4000:2/ro") << "0\n";
+  want(1, "rwm");
+  mount("two", {});
+  spec.mounts[0].type = "erofs";
+  const auto disks = find();
+  REQUIRE(disks.size() == 2);
+  CHECK(disks[0].read_only);
+  CHECK(disks[1].read_only);
+}
+
 }  // namespace
 }  // namespace kata::storage

@@ -10,7 +10,7 @@ from support.loop_devices import loop_device
 MIB = 64
 # What the container is told of the device, then a file system made on it, and read back.
 USE = """
-stat -c '%F %a %u:%g' $1 && blockdev --getsize64 $1 &&
+stat -c '%F %a %u:%g' $1 && blockdev --getsize64 $1 && blockdev --getss $1 &&
 mke2fs $1 > /dev/null &&
 dd if=$1 bs=1024 skip=1 count=1 2>/dev/null | head -c 58 | tail -c 2 | od -x
 """
@@ -36,17 +36,18 @@ def _check_file_system(device):
     assert checked.returncode == 0, checked
 
 
-def test_node(runc, kata, tmp_path):
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_node(runc, kata, tmp_path, sector):
     """What was written is there for the host, though nobody synced it."""
     answers = []
     for client in (runc, kata):
-        with loop_device(tmp_path / client.name, MIB) as device:
+        with loop_device(tmp_path / client.name, MIB, sector) as device:
             outcome = client.run("sh", "-c", USE, "sh", device, flags=["--device", device])
             assert outcome.status == 0, outcome
             _check_file_system(device)
             answers.append(outcome.text)
     assert answers[0] == answers[1]
-    assert answers[0].splitlines()[1] == str(MIB << 20)
+    assert answers[0].splitlines()[1:3] == [str(MIB << 20), str(sector)]
     assert MAGIC in answers[0]
 
 

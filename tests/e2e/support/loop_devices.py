@@ -5,12 +5,12 @@ import subprocess
 
 
 @contextlib.contextmanager
-def loop_device(image, mib=64):
+def loop_device(image, mib=64, sector=512):
     """Answers its path. Whoever still has it open at the end keeps it: that is an error."""
     with open(image, "wb") as file:
         file.truncate(mib << 20)
-    device = subprocess.run(["losetup", "--find", "--show", image], check=True, capture_output=True,
-                            text=True).stdout.strip()
+    device = subprocess.run(["losetup", "--find", "--show", "--sector-size", str(sector), image],
+                            check=True, capture_output=True, text=True).stdout.strip()
     try:
         yield device
     finally:
