@@ -115,14 +115,12 @@ Result<std::string> Container::provide_root(const CreateRequest& request) {
 }
 
 Status Container::provide_volumes(CreateRequest& request, oci::Spec& spec) {
-  if (request.volumes.empty()) {
-    storage::use_numbers(spec.linux.resources, {});
-    return {};
+  if (!request.volumes.empty()) {
+    KATA_TRY(volume_numbers_, storage::find_volumes(request.volumes));
+    KATA_TRY(request.spec_json, storage::use_volumes(spec, request.spec_json, request.volumes,
+                                                     volume_numbers_, disk_mounts_));
+    KATA_TRY(spec, oci::parse_spec(request.spec_json));
   }
-  KATA_TRY(volume_numbers_, storage::find_volumes(request.volumes));
-  KATA_TRY(request.spec_json, storage::use_volumes(spec, request.spec_json, request.volumes,
-                                                   volume_numbers_, disk_mounts_));
-  KATA_TRY(spec, oci::parse_spec(request.spec_json));
   storage::use_numbers(spec.linux.resources, volume_numbers_);
   return {};
 }

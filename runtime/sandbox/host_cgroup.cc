@@ -190,23 +190,26 @@ Result<fs::path> group_of(std::string_view cgroups_path) {
 Result<HostCgroup> HostCgroup::plan(std::string_view cgroups_path) {
   KATA_TRY(const fs::path group, group_of(cgroups_path));
   HostCgroup planned;
-  for (const Hierarchy& hierarchy : find_hierarchies()) {
-    planned.roots_.push_back(hierarchy.root);
-    planned.before_.push_back(hierarchy.current);
-    planned.directories_.push_back(hierarchy.root / group);
-  }
+  for (const Hierarchy& hierarchy : find_hierarchies())
+    planned.groups_.push_back({hierarchy.root, hierarchy.current, hierarchy.root / group});
   return planned;
+}
+
+std::vector<fs::path> HostCgroup::directories() const {
+  std::vector<fs::path> directories;
+  for (const Group& group : groups_) directories.push_back(group.directory);
+  return directories;
 }
 
 Status HostCgroup::enter() {
   entered_ = true;
   auto entered = [this]() -> Status {
-    for (size_t i = 0; i < directories_.size(); ++i) {
+    for (Group& group : groups_) {
       std::error_code error;
       // One that is there is somebody else's, who shares it.
-      if (!fs::exists(directories_[i], error)) made_.push_back(directories_[i]);
-      KATA_CHECK(make_group(roots_[i], directories_[i]));
-      KATA_CHECK(join(directories_[i]));
+      group.made = !fs::exists(group.directory, error);
+      KATA_CHECK(make_group(group.root, group.directory));
+      KATA_CHECK(join(group.directory));
     }
     return {};
   }();
@@ -219,12 +222,14 @@ Status HostCgroup::enter() {
 
 Status HostCgroup::leave(std::chrono::milliseconds limit) {
   if (!std::exchange(entered_, false)) return {};
-  for (size_t i = 0; i < before_.size(); ++i) {
+  std::vector<fs::path> made;
+  for (Group& group : groups_) {
     // It may have gone meanwhile, with the session that containerd was started in.
-    fs::path directory = before_[i];
-    while (!join(directory) && directory != roots_[i]) directory = directory.parent_path();
+    fs::path directory = group.before;
+    while (!join(directory) && directory != group.root) directory = directory.parent_path();
+    if (std::exchange(group.made, false)) made.push_back(group.directory);
   }
-  return remove_groups(std::exchange(made_, {}), limit);
+  return remove_groups(made, limit);
 }
 
 Status remove_groups(const std::vector<fs::path>& directories, std::chrono::milliseconds limit) {

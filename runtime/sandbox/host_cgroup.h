@@ -34,7 +34,7 @@ class HostCgroup {
   /// Does nothing yet, so that directories() can be noted first.
   static Result<HostCgroup> plan(std::string_view cgroups_path);
 
-  const std::vector<std::filesystem::path>& directories() const { return directories_; }
+  std::vector<std::filesystem::path> directories() const;
 
   /// Makes the groups that are not there, and moves this process into them; what it starts from now
   /// on is there, too. After an error it is where it was.
@@ -44,11 +44,14 @@ class HostCgroup {
   Status leave(std::chrono::milliseconds limit = kGroupLimit);
 
  private:
-  /// As enter() has found it, by hierarchy: as directories_.
-  std::vector<std::filesystem::path> before_;
-  std::vector<std::filesystem::path> directories_;
-  std::vector<std::filesystem::path> roots_;
-  std::vector<std::filesystem::path> made_;
+  /// In one hierarchy.
+  struct Group {
+    std::filesystem::path root;
+    std::filesystem::path before;  // where this process was
+    std::filesystem::path directory;
+    bool made = false;
+  };
+  std::vector<Group> groups_;
   bool entered_ = false;
 };
 

@@ -196,16 +196,15 @@ asio::awaitable<void> KataSandbox::let_go_of_disks() {
 asio::awaitable<void> KataSandbox::end_in_guest(ContainerPtr container, sys::Promise<bool> end) {
   auto self = shared_from_this();
   auto vm = vm_;
-  Status ended;
   if (!container->init->exited.is_set()) {
-    ended = co_await vm->agent().signal(container->id, "", SIGKILL, /*all=*/true);
-    if (ended) co_await container->init->exited.wait();
+    Status killed = co_await vm->agent().signal(container->id, "", SIGKILL, /*all=*/true);
+    if (killed) co_await container->init->exited.wait();
   }
+  // One that could not be killed is refused here, if it has not ended meanwhile.
   Status discarded = co_await discard_in_guest(container);
-  if (!ended || !discarded)
-    log::error(
-        "what a container has written to its disks may be lost",
-        {{"container", container->id}, {"error", (ended ? discarded : ended).error().message()}});
+  if (!discarded)
+    log::error("what a container has written to its disks may be lost",
+               {{"container", container->id}, {"error", discarded.error().message()}});
   end.set(true);
 }
 

@@ -67,7 +67,8 @@ class Client:
     def ctr(self, *args, input=None, deadline_s=CALL_DEADLINE_S):
         """Any command of ctr, to its end. TimeoutExpired when it does not end."""
         done = self.containerd.ctr(*args, namespace=NAMESPACE, check=False, timeout=deadline_s,
-                                   prefix=self._prefix, text=False, **({} if input is None else {"input": input}))
+                                   prefix=self._prefix, text=False,
+                                   **({} if input is None else {"input": input}))
         return Outcome(("ctr", *map(str, args)), done.returncode, done.stdout, done.stderr)
 
     def run(self, *command, flags=(), image=BUSYBOX_IMAGE, container=None, input=None,
