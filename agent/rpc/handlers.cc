@@ -43,12 +43,25 @@ storage::RootDisks root_disks(const pb::RootDisks& request) {
   return wanted;
 }
 
+storage::VolumeMount mount_of(const pb::VolumeMount& mount) {
+  storage::VolumeMount out;
+  out.index = mount.index();
+  out.fs_type = mount.fs_type();
+  out.options.assign(mount.options().begin(), mount.options().end());
+  if (mount.has_fs_group())
+    out.fs_group =
+        storage::FsGroup{mount.fs_group().id(), mount.fs_group().only_on_root_mismatch()};
+  return out;
+}
+
 std::vector<storage::Volume> volumes_of(const pb::CreateContainerRequest& request) {
   std::vector<storage::Volume> volumes;
-  for (const pb::Volume& volume : request.volumes())
-    volumes.push_back({volume.serial(),
-                       {volume.major(), volume.minor()},
-                       {volume.mounts().begin(), volume.mounts().end()}});
+  for (const pb::Volume& volume : request.volumes()) {
+    storage::Volume& out = volumes.emplace_back();
+    out.serial = volume.serial();
+    out.on_host = {volume.major(), volume.minor()};
+    for (const pb::VolumeMount& mount : volume.mounts()) out.mounts.push_back(mount_of(mount));
+  }
   return volumes;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 
 #include "agent/storage/disks.h"
+#include "agent/storage/fs_group.h"
 #include "common/sys/mount.h"
 
 namespace kata::storage {
@@ -32,14 +33,26 @@ void use_numbers_in_devices(json& devices, const DeviceNumbers& numbers) {
   }
 }
 
-Status mount_volume(const oci::Mount& wanted, const std::string& serial, const std::string& name,
-                    DiskMounts& mounts, json& mount) {
-  Disk disk{.serial = serial, .fs_type = wanted.type, .options = wanted.options};
-  const auto of_disk = std::ranges::stable_partition(disk.options, is_of_the_bind).begin();
-  std::vector<std::string> of_bind(disk.options.begin(), of_disk);
-  disk.options.erase(disk.options.begin(), of_disk);
-  KATA_TRY(const fs::path place, mounts.mount_disk(disk, name));
+/// A mount of a file system becomes a bind of it.
+VolumeMount split(const oci::Mount& wanted, std::vector<std::string>& of_bind) {
+  VolumeMount file_system;
+  file_system.fs_type = wanted.type;
+  std::vector<std::string>& options = file_system.options = wanted.options;
+  const auto of_disk = std::ranges::stable_partition(options, is_of_the_bind).begin();
+  of_bind.assign(options.begin(), of_disk);
   of_bind.push_back("bind");
+  options.erase(options.begin(), of_disk);
+  return file_system;
+}
+
+Status mount_volume(const oci::Mount& wanted, const std::string& serial, VolumeMount file_system,
+                    DiskMounts& mounts, json& mount) {
+  const std::string name = fmt::format("volume{}", file_system.index);
+  std::vector<std::string> of_bind = wanted.options;
+  if (file_system.fs_type.empty()) file_system = split(wanted, of_bind);
+  KATA_TRY(const fs::path place,
+           mounts.mount_disk({serial, file_system.fs_type, file_system.options}, name));
+  if (file_system.fs_group) KATA_CHECK(give_to_group(place, *file_system.fs_group));
   mount["type"] = "bind";
   mount["source"] = place.native();
   mount["options"] = std::move(of_bind);
@@ -66,6 +79,7 @@ void use_number(Entry& entry, const DeviceNumbers& numbers) {
 Result<DeviceNumbers> find_volumes(const std::vector<Volume>& volumes) {
   DeviceNumbers numbers;
   for (const Volume& volume : volumes) {
+    if (volume.on_host == DeviceNumber()) continue;
     KATA_TRY(const fs::path device, await_disk(volume.serial));
     struct stat info;
     if (stat(device.c_str(), &info) != 0) return fail_errno("stat " + device.native());
@@ -80,12 +94,12 @@ Result<std::string> use_volumes(const oci::Spec& spec, const std::string& spec_j
   json changed = json::parse(spec_json);
   if (!spec.linux.devices.empty()) use_numbers_in_devices(changed["linux"]["devices"], numbers);
   for (const Volume& volume : volumes) {
-    for (const uint32_t index : volume.mounts) {
-      if (index >= spec.mounts.size())
+    for (const VolumeMount& mount : volume.mounts) {
+      if (mount.index >= spec.mounts.size())
         return fail(Code::kInvalidArgument, "volume {}: there is no mounts[{}]", volume.serial,
-                    index);
-      KATA_CHECK(mount_volume(spec.mounts[index], volume.serial, fmt::format("volume{}", index),
-                              mounts, changed["mounts"][index]));
+                    mount.index);
+      KATA_CHECK(mount_volume(spec.mounts[mount.index], volume.serial, mount, mounts,
+                              changed["mounts"][mount.index]));
     }
   }
   return changed.dump();

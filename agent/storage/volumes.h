@@ -10,6 +10,7 @@
 #include "agent/storage/disk_mounts.h"
 #include "common/error/error.h"
 #include "common/oci/spec.h"
+#include "common/storage/volume_mount.h"
 
 namespace kata::storage {
 
@@ -21,8 +22,8 @@ using DeviceNumbers = std::map<DeviceNumber, DeviceNumber>;
 
 struct Volume {
   std::string serial;
-  DeviceNumber on_host;
-  std::vector<uint32_t> mounts;  // of the specification's, by index
+  DeviceNumber on_host;  // 0:0: it has none there
+  std::vector<VolumeMount> mounts;
 };
 
 /// Waits for the disks.

@@ -55,7 +55,9 @@ TEST_CASE("a specification without devices") {
 }
 
 TEST_CASE("a volume for a mount that the specification does not have") {
-  const auto refused = use(make_spec(), {{"disk1", {254, 0}, {1}}});
+  VolumeMount mount;
+  mount.index = 1;
+  const auto refused = use(make_spec(), {{"disk1", {254, 0}, {mount}}});
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code() == Code::kInvalidArgument);
   CHECK(refused.error().message().find("disk1: there is no mounts[1]") != std::string::npos);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/network/network.h"
+#include "common/storage/volume_mount.h"
 #include "common/sys/async.h"
 
 namespace kata::agent_client {
@@ -51,7 +52,7 @@ struct Volume {
   std::string serial;
   uint32_t major = 0;
   uint32_t minor = 0;
-  std::vector<uint32_t> mounts;
+  std::vector<storage::VolumeMount> mounts;
 };
 
 struct ContainerSpec {

@@ -50,6 +50,15 @@ Error error_from(const grpc::Status& status) {
                std::string(status.error_message()));
 }
 
+void describe(const storage::VolumeMount& mount, pb::VolumeMount& out) {
+  out.set_index(mount.index);
+  out.set_fs_type(mount.fs_type);
+  for (const std::string& option : mount.options) out.add_options(option);
+  if (!mount.fs_group) return;
+  out.mutable_fs_group()->set_id(mount.fs_group->id);
+  out.mutable_fs_group()->set_only_on_root_mismatch(mount.fs_group->only_on_root_mismatch);
+}
+
 void describe(const network::Interface& interface, pb::Interface& out) {
   out.set_name(interface.name);
   out.set_mac(interface.mac);
@@ -153,7 +162,7 @@ class GrpcAgent : public Agent {
       added->set_serial(volume.serial);
       added->set_major(volume.major);
       added->set_minor(volume.minor);
-      for (const uint32_t mount : volume.mounts) added->add_mounts(mount);
+      for (const storage::VolumeMount& mount : volume.mounts) describe(mount, *added->add_mounts());
     }
     call->request.set_rootfs(root.directory);
     for (const Disk& disk : root.disks) {

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 
 #include "runtime/cli/check.h"
+#include "runtime/cli/direct_volume.h"
 #include "runtime/cli/factory.h"
 #include "runtime/cli/version.h"
 
@@ -22,11 +23,24 @@ int main(int argc, char** argv) {
   CLI::App* init = add_verb(*factory, "init", "Make the template now, so that no pod has to");
   CLI::App* status = add_verb(*factory, "status", "Which templates there are");
   add_verb(*factory, "destroy", "Remove all templates");
+  CLI::App* direct_volume = app.add_subcommand("direct-volume", "Volumes that the guest mounts");
+  direct_volume->require_subcommand(1);
+  std::string volume_path;
+  std::string mount_info;
+  CLI::App* add = direct_volume->add_subcommand("add", "Say where a volume's file system is");
+  CLI::App* remove = direct_volume->add_subcommand("remove", "Forget it");
+  for (CLI::App* verb : {add, remove})
+    verb->add_option("--volume-path", volume_path, "Source of the containers' mounts")->required();
+  add->add_option("--mount-info", mount_info,
+                  R"({"volume-type": "block", "device": ..., "fstype": ..., "options": [...]})")
+      ->required();
   CLI::App* version = app.add_subcommand("version", "Print the version");
   CLI11_PARSE(app, argc, argv);
 
   if (version->parsed()) return kata::cli::run_version();
   if (check->parsed()) return kata::cli::run_check(config_file);
+  if (add->parsed()) return kata::cli::run_direct_volume_add(volume_path, mount_info);
+  if (remove->parsed()) return kata::cli::run_direct_volume_remove(volume_path);
   if (init->parsed()) return kata::cli::run_factory_init(config_file);
   if (status->parsed()) return kata::cli::run_factory_status(config_file);
   return kata::cli::run_factory_destroy(config_file);

@@ -58,12 +58,12 @@ class GuestSpec {
  public:
   explicit GuestSpec(const BundleSpec& bundle) : bundle_(bundle) {}
 
-  Status place_mounts(storage::ContainerStorage& storage) {
-    for (size_t i = 0; i < bundle_.spec.mounts.size(); ++i) {
+  Status place_mounts(const std::set<uint32_t>& on_disks, storage::ContainerStorage& storage) {
+    for (uint32_t i = 0; i < bundle_.spec.mounts.size(); ++i) {
       const oci::Mount& mount = bundle_.spec.mounts[i];
       sys::MountOptions options = sys::parse_mount_options(mount.options);
       bool is_bind = options.bind || mount.type == "bind";
-      if (!is_bind || is_guests_own(mount.source)) continue;
+      if (!is_bind || is_guests_own(mount.source) || on_disks.contains(i)) continue;
       if (is_pods_shm(mount, bundle_.spec)) {
         json()["mounts"][i]["source"] = kGuestShm;
         continue;
@@ -130,9 +130,10 @@ Result<BundleSpec> read_bundle(const std::filesystem::path& bundle) {
 }
 
 Result<agent_client::ContainerSpec> make_guest_spec(const BundleSpec& bundle, const PodInit& init,
+                                                    const std::set<uint32_t>& on_disks,
                                                     storage::ContainerStorage& storage) {
   GuestSpec guest(bundle);
-  KATA_CHECK(guest.place_mounts(storage));
+  KATA_CHECK(guest.place_mounts(on_disks, storage));
   KATA_CHECK(guest.map_namespaces(init));
   guest.leave_out_host_hooks();
   agent_client::ContainerSpec spec;

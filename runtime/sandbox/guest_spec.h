@@ -1,7 +1,9 @@
 // A container's config.json as the guest must see it.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <set>
 #include <string>
 
 #include "common/oci/spec.h"
@@ -31,9 +33,11 @@ struct PodInit {
 /// (through `storage`) and that place's guest path as source. Sources below /dev, /proc and /sys
 /// name the guest's own, as does CRI's /dev/shm of the pod. Namespaces of the pod's init get the
 /// guest's path. Hooks that run on the host are left out. The program of a createContainer hook
-/// gets a place in the same way, if the host has such a file. FailedPrecondition: the container
-/// wants a namespace of the pod's init, and that is not there.
+/// gets a place in the same way, if the host has such a file. `on_disks` are the mounts, by index,
+/// whose sources are disks of the VM, for which the guest finds a place. FailedPrecondition: the
+/// container wants a namespace of the pod's init, and that is not there.
 Result<agent_client::ContainerSpec> make_guest_spec(const BundleSpec& bundle, const PodInit& init,
+                                                    const std::set<uint32_t>& on_disks,
                                                     storage::ContainerStorage& storage);
 
 }  // namespace kata::sandbox

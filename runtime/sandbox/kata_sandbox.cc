@@ -83,8 +83,11 @@ Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> 
   KATA_CO_CHECK(co_await provide_volumes(container, std::move(volumes)));
   KATA_CO_CHECK(co_await run_create_hooks(container));
   KATA_CO_CHECK(running_vm());
+  std::set<uint32_t> on_disks;
+  for (const auto& [disk, serial] : container->volumes)
+    for (const storage::VolumeMount& mount : disk.mounts) on_disks.insert(mount.index);
   KATA_CO_TRY(agent_client::ContainerSpec spec,
-              make_guest_spec(bundle, pod_init(), *container->storage));
+              make_guest_spec(bundle, pod_init(), on_disks, *container->storage));
   container->filter = GuestFilter(options_.config.hypervisor, bundle.spec);
   if (const auto& keys = container->filter.taken_away(); !keys.empty())
     log::warning("parts of the specification are the host's, and not applied in the guest",

@@ -1,10 +1,11 @@
 // Block devices of the host that containers of one pod use.
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
-#include <utility>
+#include <tuple>
 
 #include "common/sys/async.h"
 #include "common/sys/event.h"
@@ -28,7 +29,8 @@ class Volumes {
   Async<void> release(storage::HostDisk disk);
 
  private:
-  using Key = std::pair<uint32_t, uint32_t>;  // major, minor
+  /// Major and minor; an image file has none and goes by its path.
+  using Key = std::tuple<uint32_t, uint32_t, std::filesystem::path>;
   struct Volume {
     bool read_only = false;
     /// None: the guest has not let it go yet.
@@ -37,7 +39,9 @@ class Volumes {
     /// While it comes or goes: set when it is there or has gone.
     std::optional<sys::Event> changing;
   };
-  static Key key(const storage::HostDisk& disk) { return {disk.major, disk.minor}; }
+  static Key key(const storage::HostDisk& disk) {
+    return {disk.major, disk.minor, disk.major == 0 ? disk.file : std::filesystem::path()};
+  }
 
   Async<void> await_room(Key key);
   Async<void> take_away(Key key);

@@ -46,9 +46,11 @@ Result<std::optional<fs::path>> find_node(dev_t number, const HostPlaces& places
 
 class Found {
  public:
+  /// An image file has the number 0.
   HostDisk& at(const fs::path& file, dev_t number) {
-    const auto found = std::ranges::find_if(
-        disks_, [&](const HostDisk& disk) { return makedev(disk.major, disk.minor) == number; });
+    const auto found = std::ranges::find_if(disks_, [&](const HostDisk& disk) {
+      return makedev(disk.major, disk.minor) == number && (number != 0 || disk.file == file);
+    });
     if (found != disks_.end()) return *found;
     HostDisk& disk = disks_.emplace_back();
     disk.file = file;
@@ -108,19 +110,40 @@ Status find_devices(const oci::Spec& spec, const HostPlaces& places, Found& foun
   return {};
 }
 
-void find_mounts(const oci::Spec& spec, const HostPlaces& places, Found& found) {
-  for (size_t i = 0; i < spec.mounts.size(); ++i) {
+/// The specification says what is mounted.
+VolumeMount of_itself(uint32_t index) {
+  VolumeMount mount;
+  mount.index = index;
+  return mount;
+}
+
+void add_mount(const fs::path& file, const std::string& fs_type,
+               const std::vector<std::string>& options, VolumeMount mount, const HostPlaces& places,
+               Found& found) {
+  struct stat info;
+  if (stat(file.c_str(), &info) != 0) return;
+  const bool is_block = S_ISBLK(info.st_mode);
+  HostDisk& disk = found.at(file, is_block ? info.st_rdev : 0);
+  disk.mounts.push_back(std::move(mount));
+  const bool writes = fs_type != "erofs" && std::ranges::find(options, "ro") == options.end();
+  if (writes && !(is_block && is_read_only(info.st_rdev, places))) disk.read_only = false;
+}
+
+Status find_mounts(const oci::Spec& spec, const HostPlaces& places, Found& found) {
+  for (uint32_t i = 0; i < spec.mounts.size(); ++i) {
     const oci::Mount& mount = spec.mounts[i];
+    if (!mount.source.starts_with('/')) continue;
     const sys::MountOptions options = sys::parse_mount_options(mount.options);
-    if (options.bind || mount.type == "bind" || !mount.source.starts_with('/')) continue;
-    struct stat info;
-    if (stat(mount.source.c_str(), &info) != 0 || !S_ISBLK(info.st_mode)) continue;
-    HostDisk& disk = found.at(mount.source, info.st_rdev);
-    disk.mounts.push_back(static_cast<uint32_t>(i));
-    const bool writes =
-        mount.type != "erofs" && std::ranges::find(mount.options, "ro") == mount.options.end();
-    if (writes && !is_read_only(info.st_rdev, places)) disk.read_only = false;
+    if (options.bind || mount.type == "bind") {
+      KATA_TRY(const auto volume, find_direct_volume(mount.source, places.direct_volumes));
+      if (volume)
+        add_mount(volume->device, volume->fs_type, volume->options,
+                  {i, volume->fs_type, volume->options, volume->fs_group}, places, found);
+    } else if (struct stat info; stat(mount.source.c_str(), &info) == 0 && S_ISBLK(info.st_mode)) {
+      add_mount(mount.source, mount.type, mount.options, of_itself(i), places, found);
+    }
   }
+  return {};
 }
 
 }  // namespace
@@ -128,7 +151,7 @@ void find_mounts(const oci::Spec& spec, const HostPlaces& places, Found& found) 
 Result<std::vector<HostDisk>> find_host_disks(const oci::Spec& spec, const HostPlaces& places) {
   Found found;
   KATA_CHECK(find_devices(spec, places, found));
-  find_mounts(spec, places, found);
+  KATA_CHECK(find_mounts(spec, places, found));
   return found.take();
 }
 

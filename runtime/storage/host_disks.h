@@ -1,5 +1,5 @@
-// Block devices of the host that a container is to have: Kubernetes' volumeDevices, `--device`, and
-// file systems on devices among the mounts.
+// Block devices of the host that a container is to have: Kubernetes' volumeDevices, `--device`,
+// file systems on devices among the mounts, and direct-assigned volumes.
 #pragma once
 
 #include <cstdint>
@@ -9,26 +9,30 @@
 
 #include "common/error/error.h"
 #include "common/oci/spec.h"
+#include "common/storage/volume_mount.h"
+#include "runtime/storage/direct_volumes.h"
 
 namespace kata::storage {
 
 struct HostDisk {
   std::filesystem::path file;
-  uint32_t major = 0;
+  uint32_t major = 0;  // 0: an image file, which has no numbers
   uint32_t minor = 0;
   bool read_only = false;
-  std::vector<uint32_t> mounts;  // of the specification's, by index: those that are on it
+  std::vector<VolumeMount> mounts;
 };
 
 /// Where the kernel shows devices.
 struct HostPlaces {
   std::filesystem::path sysfs = "/sys/dev/block";
   std::filesystem::path dev = "/dev";
+  std::filesystem::path direct_volumes = kDirectVolumes;
 };
 
 /// Those that a rule of linux.resources.devices names by their number: a privileged container has
 /// nodes of all devices of the host, with one rule for everything, and they are not its own; and
-/// those that a mount other than a bind has as its source. A number without a device is none, as
+/// those that a mount other than a bind has as its source; and those that stand for the source of a
+/// bind, a direct-assigned volume. A number without a device is none, as
 /// under runc. Read-only where nothing of it may write, or the device takes no writes. Blocking,
 /// any thread.
 Result<std::vector<HostDisk>> find_host_disks(const oci::Spec& spec, const HostPlaces& places = {});

@@ -55,9 +55,16 @@ struct Host {
   }
 
   fakes::TemporaryDirectory directory;
-  HostPlaces places{directory.path() / "sys", directory.path() / "dev"};
+  HostPlaces places{directory.path() / "sys", directory.path() / "dev",
+                    directory.path() / "direct-volumes"};
   oci::Spec spec;
 };
+
+std::vector<uint32_t> indices_of(const HostDisk& disk) {
+  std::vector<uint32_t> indices;
+  for (const VolumeMount& mount : disk.mounts) indices.push_back(mount.index);
+  return indices;
+}
 
 TEST_CASE_METHOD(Host, "a device that a rule names is a disk") {
   want(1, "rwm");
@@ -125,10 +132,44 @@ TEST_CASE_METHOD(Host, "file systems on devices") {
   mount("two", {});
   const auto disks = find();
   REQUIRE(disks.size() == 2);
-  CHECK(disks[0].mounts == std::vector<uint32_t>{0, 2});
+  CHECK(indices_of(disks[0]) == std::vector<uint32_t>{0, 2});
+  CHECK(disks[0].mounts[0].fs_type.empty());
   CHECK(disks[0].read_only);
-  CHECK(disks[1].mounts == std::vector<uint32_t>{3});
+  CHECK(indices_of(disks[1]) == std::vector<uint32_t>{3});
   CHECK_FALSE(disks[1].read_only);
+}
+
+TEST_CASE_METHOD(Host, "binds of direct-assigned volumes") {
+  const fs::path image = directory.path() / "image";
+  std::ofstream(image) << "disk";
+  const auto assign = [&](const std::string& path, const fs::path& device, const char* option) {
+    REQUIRE(add_direct_volume(path,
+                              fmt::format(R"({{"device": "{}", "fstype": "ext4", )"
+                                          R"("options": ["{}"], "metadata": {{"fsGroup": "7"}}}})",
+                                          device.native(), option),
+                              places.direct_volumes));
+  };
+  assign("/node", places.dev / "one", "ro");
+  assign("/image", image, "noatime");
+  for (const char* source : {"/node", "/image", "/image", "/elsewhere"}) {
+    mount("", {"rbind", "ro"});
+    spec.mounts.back().source = source;
+    spec.mounts.back().type = "bind";
+  }
+  const auto disks = find();
+  REQUIRE(disks.size() == 2);
+  CHECK(disks[0].file == places.dev / "one");
+  CHECK(disks[0].minor == 1);
+  CHECK(disks[0].read_only);
+  CHECK(disks[1].file == image);
+  CHECK(disks[1].major == 0);
+  // What is bound to be read can be written by others of the pod.
+  CHECK_FALSE(disks[1].read_only);
+  CHECK(indices_of(disks[1]) == std::vector<uint32_t>{1, 2});
+  const VolumeMount& mount = disks[1].mounts[0];
+  CHECK(mount.fs_type == "ext4");
+  CHECK(mount.options == std::vector<std::string>{"noatime"});
+  CHECK(mount.fs_group == FsGroup{.id = 7});
 }
 
 TEST_CASE_METHOD(Host, "a device that is bound into the container is no file system") {

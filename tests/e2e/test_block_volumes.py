@@ -1,5 +1,8 @@
-"""Block devices of the host in containers: as nodes, and as file systems among the mounts."""
+"""Block devices of the host in containers: as nodes, as file systems among the mounts, and as
+direct-assigned volumes."""
 
+import contextlib
+import json
 import os
 import subprocess
 
@@ -103,3 +106,56 @@ def test_limits_of_io(kata, ctr_spec, device):
     assert outcome.status == 0, outcome
     # The kernel counts in slices: the first and the last are shorter.
     assert int(outcome.text) >= THROTTLED_MIB // MIB_PER_S - 2, outcome
+
+
+@pytest.fixture
+def kata_runtime(pytestconfig):
+    return pytestconfig.getoption("--build").resolve() / "runtime/cli/kata-runtime"
+
+
+@contextlib.contextmanager
+def _direct_volume(kata_runtime, place, device, **more):
+    """As a CSI driver does it: `place` is a directory of the host, with nothing in it."""
+    command = [kata_runtime, "direct-volume"]
+    place.mkdir()
+    info = {"volume-type": "block", "device": str(device), "fstype": "ext4", **more}
+    subprocess.run([*command, "add", "--volume-path", place, "--mount-info", json.dumps(info)],
+                   check=True)
+    try:
+        yield f"type=bind,src={place},dst=/data,options=rbind"
+    finally:
+        subprocess.run([*command, "remove", "--volume-path", place], check=True)
+
+
+@pytest.mark.parametrize("kind", ["device", "image"])
+def test_direct_assigned_volume(kata, kata_runtime, tmp_path, kind):
+    """The guest mounts it; the host's directory stays empty."""
+    with loop_device(tmp_path / "loop", MIB) as device:
+        disk = device if kind == "device" else tmp_path / "image"
+        if kind == "image":
+            disk.write_bytes(b"")
+            os.truncate(disk, MIB << 20)
+        subprocess.run(["mkfs.ext4", "-q", disk], check=True)
+        with _direct_volume(kata_runtime, tmp_path / "volume", disk, options=["noatime"],
+                            metadata={"fsGroup": "4711"}) as mount:
+            shown = kata.sh("grep ' /data ' /proc/mounts | cut -d' ' -f3,4 && "
+                            "stat -c '%g %a' /data && echo written > /data/file",
+                            flags=["--mount", f"{mount}:rw"])
+            assert shown.status == 0, shown
+            mounted, group = shown.text.splitlines()
+            assert mounted.startswith("ext4 rw,noatime"), shown
+            assert group == "4711 2775"
+            _check_file_system(disk)
+            read = kata.sh("cat /data/file; echo x > /data/file", flags=["--mount", f"{mount}:ro"])
+            assert read.text == "written\n" and "Read-only file system" in read.error, read
+            assert list((tmp_path / "volume").iterdir()) == []
+
+
+def test_a_direct_assigned_volume_without_its_device(kata, kata_runtime, tmp_path):
+    image = tmp_path / "image"
+    image.write_bytes(b"")
+    with _direct_volume(kata_runtime, tmp_path / "volume", image) as mount:
+        image.unlink()
+        refused = kata.sh("true", flags=["--mount", mount])
+        assert refused.status == 1 and f"direct volume {tmp_path}/volume" in refused.error, refused
+        assert str(image) in refused.error

@@ -45,6 +45,8 @@ def main():
     nginx("-t")
     nginx()
     master = int(PID.read_text())
+    # Whoever answers has dropped its privileges; the others may be about to.
+    get("/which")
     describe("master", master)
     for worker in workers_of(master):
         describe("worker", worker)

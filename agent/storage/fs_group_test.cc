@@ -1,0 +1,95 @@
+#include "agent/storage/fs_group.h"
+
+#include <fstream>
+
+#include <catch2/catch.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/fakes/temporary_directory.h"
+
+namespace kata::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint32_t kGroup = 4711;
+
+bool can_give() {
+  if (geteuid() != 0) WARN("skipped: only root gives files away");
+  return geteuid() == 0;
+}
+
+struct Tree {
+  Tree() {
+    fs::create_directories(root / "sub");
+    add(root / "file", 0600);
+    add(root / "sub" / "program", 04755);
+    add(outside, 0600);
+    fs::create_symlink(outside, root / "link");
+  }
+  static void add(const fs::path& path, mode_t mode) {
+    std::ofstream(path) << "content";
+    REQUIRE(chmod(path.c_str(), mode) == 0);
+  }
+  static struct stat info(const fs::path& path) {
+    struct stat info;
+    REQUIRE(lstat(path.c_str(), &info) == 0);
+    return info;
+  }
+  static mode_t mode(const fs::path& path) { return info(path).st_mode & ALLPERMS; }
+
+  fakes::TemporaryDirectory directory;
+  fs::path root = directory.path() / "volume";
+  fs::path outside = directory.path() / "outside";
+};
+
+TEST_CASE_METHOD(Tree, "everything in a volume is its group's, and nothing outside of it") {
+  if (!can_give()) return;
+  REQUIRE(give_to_group(root, {.id = kGroup}));
+  for (const char* path : {".", "file", "sub", "sub/program", "link"})
+    CHECK(info(root / path).st_gid == kGroup);
+  CHECK(info(root / "file").st_uid == 0);
+  CHECK(mode(root) == 02775);
+  CHECK(mode(root / "sub") == 02775);
+  CHECK(mode(root / "file") == 0660);
+  CHECK(mode(root / "sub" / "program") == 04775);
+  CHECK(info(outside).st_gid == 0);
+  CHECK(mode(outside) == 0600);
+}
+
+TEST_CASE_METHOD(Tree, "a volume whose root has the group already") {
+  if (!can_give()) return;
+  const FsGroup group{.id = kGroup, .only_on_root_mismatch = true};
+  REQUIRE(give_to_group(root, group));
+  CHECK(info(root / "file").st_gid == kGroup);
+  add(root / "later", 0600);
+  REQUIRE(lchown((root / "later").c_str(), 0, 0) == 0);
+  REQUIRE(give_to_group(root, group));
+  CHECK(info(root / "later").st_gid == 0);
+  REQUIRE(chmod(root.c_str(), 0755) == 0);
+  REQUIRE(give_to_group(root, group));
+  CHECK(info(root / "later").st_gid == kGroup);
+}
+
+TEST_CASE_METHOD(Tree, "a volume that is too deep") {
+  if (!can_give()) return;
+  fs::path deep = root;
+  for (int i = 0; i < 300; ++i) deep /= "d";
+  fs::create_directories(deep);
+  const Status given = give_to_group(root, {.id = kGroup});
+  REQUIRE_FALSE(given);
+  CHECK(given.error().code() == Code::kResourceExhausted);
+  // So that the next try does not take it for done.
+  CHECK(info(root).st_gid == 0);
+}
+
+TEST_CASE_METHOD(Tree, "a volume that is no directory") {
+  const Status given = give_to_group(directory.path() / "none", {.id = kGroup});
+  REQUIRE_FALSE(given);
+  CHECK(given.error().code() == Code::kNotFound);
+  CHECK_THAT(given.error().message(), Catch::Contains("fsGroup 4711"));
+}
+
+}  // namespace
+}  // namespace kata::storage
