@@ -6,7 +6,6 @@ import signal
 import pytest
 
 from support import processes
-from support.wakeups import Wakeups
 
 EXIT_DEADLINE_S = 60
 # 2 s are meant; the rest is for a machine that does other things too.
@@ -97,7 +96,9 @@ def test_shim_killed_while_it_makes_a_template(kata, kata_config, leaks, session
 
 def _kill_shim_during_boot(kata, leaks, stage):
     with kata.session("sh", "-c", "echo up") as session:
-        _wait_for_process(leaks, stage, session)
+        started = leaks.wait_for_start(stage, BOOT_DEADLINE_S,
+                                       expected=lambda: session.process.poll() is None)
+        assert started, f"no {stage} was seen; {session.finish(deadline_s=1)}"
         # One or two: what containerd has started, and what that leaves to serve.
         for shim in leaks.programs("containerd-shim"):
             processes.kill(shim)
@@ -105,15 +106,3 @@ def _kill_shim_during_boot(kata, leaks, stage):
     assert outcome.status == 1, outcome
     # What ctr was to remove after the run it left: its create failed.
     kata.ctr("containers", "rm", session.container)
-
-
-def _wait_for_process(leaks, program, session):
-    """Looks at every change in the directories of the pod until the process is there."""
-    with Wakeups() as wakeups:
-        wakeups.watch_process(session.process.pid)
-        while True:
-            leaks.watch(wakeups)
-            if leaks.programs(program):
-                return
-            waited = wakeups.wait(BOOT_DEADLINE_S) and session.process.poll() is None
-            assert waited, f"no {program} was seen; {session.finish(deadline_s=1)}"

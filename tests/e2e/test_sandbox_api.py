@@ -11,7 +11,6 @@ from support.client import NAMESPACE
 from support.kata import KataBuild
 from support.shim import (CANCELLED, FAILED_PRECONDITION, NOT_FOUND, SANDBOX, TASK, Messages, Shim,
                           ShimError, container_bundle)
-from support.wakeups import Wakeups
 
 VM_END_DEADLINE_S = 10
 BOOT_DEADLINE_S = 120
@@ -171,7 +170,7 @@ def test_stop_during_the_boot(shim, leaks):
     shim.start()
     shim.sandbox("CreateSandbox", bundle_path=str(shim.bundle))
     boot = shim.begin(SANDBOX, "StartSandbox", sandbox_id=shim.id)
-    _wait_for_qemu(leaks)
+    assert leaks.wait_for_start("qemu-system", BOOT_DEADLINE_S), "QEMU was not started"
     shim.sandbox("StopSandbox", timeout_secs=1)
     with pytest.raises(ShimError) as refused:
         shim.finish(boot)
@@ -179,15 +178,6 @@ def test_stop_during_the_boot(shim, leaks):
     assert _state(shim) == "SANDBOX_NOTREADY"
     assert not leaks.programs("qemu-system")
     _shut_down(shim)
-
-
-def _wait_for_qemu(leaks):
-    with Wakeups() as wakeups:
-        while True:
-            leaks.watch(wakeups)
-            if leaks.programs("qemu-system"):
-                return
-            assert wakeups.wait(BOOT_DEADLINE_S), "QEMU was not started"
 
 
 def test_pod_that_cannot_be_created(shim):

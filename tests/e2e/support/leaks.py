@@ -16,6 +16,8 @@ from .wakeups import Wakeups
 
 SHIM_SOCKETS = Path("/run/containerd/s")
 NETNS_DIRECTORY = Path("/run/netns")
+# A process gets its program's name by exec, which makes no event.
+EXEC_RELOOK_S = 0.05
 
 
 class LeakCheck:
@@ -81,6 +83,19 @@ class LeakCheck:
         found = self.programs(name)
         assert len(found) == 1, f"{name}: {found} among {self.processes()}"
         return found[0]
+
+    def wait_for_start(self, name, deadline_s, expected=lambda: True):
+        """Until one of programs(name) is there; False when it is not in time, or when `expected`
+        says that it will not come any more."""
+        end = time.monotonic() + deadline_s
+        with Wakeups() as wakeups:
+            while True:
+                self.watch(wakeups)
+                if self.programs(name):
+                    return True
+                if time.monotonic() >= end or not expected():
+                    return False
+                wakeups.wait(EXEC_RELOOK_S)
 
     def clean_by_force(self):
         """After a failed test, so that the next one starts clean."""
