@@ -71,13 +71,11 @@ Result<Options> parse_options(int argc, char** argv) {
   return options;
 }
 
-/// The host's word for more log, on the kernel's command line.
-void set_log_level() {
+/// The host's word, on the kernel's command line.
+bool is_told(std::string_view word) {
   constexpr size_t kMaxCommandLineBytes = 16 * 1024;
   auto command_line = sys::read_file("/proc/cmdline", kMaxCommandLineBytes);
-  if (command_line && command_line->find("agent.log=debug") != std::string::npos) {
-    log::set_level(log::Level::kDebug);
-  }
+  return command_line && command_line->find(word) != std::string::npos;
 }
 
 /// What must be there before the host can be told that the agent listens.
@@ -85,12 +83,13 @@ Status boot_until_vsock() {
   KATA_CHECK(isolation::make_root_pivotable());
   KATA_CHECK(sandbox::mount_file_systems());
   KATA_CHECK(sandbox::open_console());
-  set_log_level();
+  if (is_told("agent.log=debug")) log::set_level(log::Level::kDebug);
   return sandbox::load_boot_modules();
 }
 
 /// The rest, while the host connects and sends its first request.
 Status boot_the_rest() {
+  if (is_told("agent.balloon")) KATA_CHECK(sandbox::load_module_on_demand("virtio_balloon"));
   KATA_CHECK(sandbox::protect_self());
   KATA_CHECK(sandbox::bring_loopback_up());
   return sandbox::enter_own_cgroup();

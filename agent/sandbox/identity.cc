@@ -52,12 +52,12 @@ Status set_hostname(const std::string& hostname) {
   return {};
 }
 
-Status set_clock(int64_t host_unix_ns) {
+Status set_clock(int64_t host_unix_ns, std::chrono::nanoseconds max_age) {
   if (host_unix_ns <= 0) return {};
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
   int64_t ahead_ns = now.tv_sec * kNanosecondsPerSecond + now.tv_nsec - host_unix_ns;
-  if (ahead_ns >= 0 && ahead_ns <= kNanosecondsPerSecond) return {};
+  if (ahead_ns >= 0 && ahead_ns <= max_age.count()) return {};
   timespec host{};
   host.tv_sec = host_unix_ns / kNanosecondsPerSecond;
   host.tv_nsec = host_unix_ns % kNanosecondsPerSecond;

@@ -16,6 +16,10 @@
 namespace kata::sandbox {
 namespace {
 
+/// Over a cold connection, to an agent that has just come up, and over a warm one.
+constexpr std::chrono::seconds kMaxAgeOfFirstMessage{1};
+constexpr std::chrono::milliseconds kMaxAgeOfMessage{20};
+
 Status mount_share(const Share& share) {
   if (!share.mount_point.starts_with('/')) {
     return fail(Code::kInvalidArgument, "share \"{}\": mount point \"{}\" is not absolute",
@@ -72,7 +76,7 @@ Result<SandboxInfo> Sandbox::create(const SandboxRequest& request) {
   if (owns_guest_) {
     // First, so that nothing of this guest is drawn from what a template has handed to others too.
     KATA_CHECK(mix_in_entropy(request.entropy));
-    KATA_CHECK(set_clock(request.host_time_unix_ns));
+    KATA_CHECK(set_clock(request.host_time_unix_ns, kMaxAgeOfFirstMessage));
     KATA_CHECK(set_hostname(request.hostname));
     KATA_CHECK(limit_shared_memory(request.shm_bytes));
   }
@@ -104,7 +108,7 @@ Status Sandbox::correct_clock(int64_t host_unix_ns) {
     std::lock_guard lock(mutex_);
     if (!containers_.empty()) return {};
   }
-  return owns_guest_ ? set_clock(host_unix_ns) : Status{};
+  return owns_guest_ ? set_clock(host_unix_ns, kMaxAgeOfMessage) : Status{};
 }
 
 Result<std::shared_ptr<container::Container>> Sandbox::create_container(

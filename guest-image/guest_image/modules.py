@@ -6,9 +6,10 @@ from . import GuestImageError, elf
 # transport, the pod's share.
 BOOT_MODULES = ("virtio_pci", "vmw_vsock_virtio_transport", "virtiofs")
 
-# What it loads when a container's root is on disks, the pod has a network or the VM changes its size:
-# each when it is wanted, after its dependencies.
-ON_DEMAND_MODULES = ("virtio_blk", "virtio_mem", "virtio_net", "ext4", "erofs", "overlay")
+# What it loads when a container's root is on disks, the pod has a network, the VM changes its size or
+# gives free memory back: each when it is wanted, after its dependencies.
+ON_DEMAND_MODULES = ("virtio_balloon", "virtio_blk", "virtio_mem", "virtio_net", "ext4", "erofs",
+                     "overlay")
 
 
 def canonical(name):

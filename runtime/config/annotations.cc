@@ -49,6 +49,7 @@ constexpr std::array kKnown = {
     Known{kHypervisor, "machine_type", Form::kText},
     Known{kHypervisor, "path", Form::kText, "valid_hypervisor_paths",
           &Hypervisor::valid_hypervisor_paths},
+    Known{kHypervisor, "reclaim_guest_freed_memory", Form::kFlag},
     Known{kHypervisor, "virtio_fs_cache", Form::kText},
     Known{kHypervisor, "virtio_fs_daemon", Form::kText, "valid_virtio_fs_daemon_paths",
           &Hypervisor::valid_virtio_fs_daemon_paths},

@@ -113,10 +113,19 @@ TEST_CASE("unknown annotations are refused by name, not ignored") {
 }
 
 TEST_CASE("keys that are the node's alone are no annotations") {
-  const std::string_view allowed[] = {
-      "path",          "kernel",          "initrd",         "machine_type",
-      "kernel_params", "default_vcpus",   "default_memory", "virtio_fs_daemon",
-      "dial_timeout",  "virtio_fs_cache", "enable_debug",   "disable_block_device_use"};
+  const std::string_view allowed[] = {"path",
+                                      "kernel",
+                                      "initrd",
+                                      "machine_type",
+                                      "kernel_params",
+                                      "default_vcpus",
+                                      "default_memory",
+                                      "virtio_fs_daemon",
+                                      "dial_timeout",
+                                      "virtio_fs_cache",
+                                      "enable_debug",
+                                      "disable_block_device_use",
+                                      "reclaim_guest_freed_memory"};
   for (const Key& key : known_keys()) {
     const std::string_view word = key.table.substr(0, key.table.find('.'));
     if (std::ranges::find(allowed, key.name) != std::end(allowed) && word != "runtime") continue;

@@ -33,6 +33,8 @@ struct Hypervisor {                                            // [hypervisor.qe
   /// A root on a block device or in an image file is shared like any other, too.
   bool disable_block_device_use = false;  // disable_block_device_use
   bool seccomp_sandbox = true;            // seccompsandbox
+  /// What the guest frees goes back to the host (free page reporting of virtio-balloon).
+  bool reclaim_guest_freed_memory = false;  // reclaim_guest_freed_memory
   /// The profiles and labels that clients name are of the host's policies, which no guest has.
   bool disable_guest_apparmor = true;                        // disable_guest_apparmor
   bool disable_guest_selinux = true;                         // disable_guest_selinux

@@ -51,6 +51,7 @@ virtio_fs_daemon = "/opt/virtiofsd"
 virtio_fs_cache = "never"
 disable_block_device_use = true
 seccompsandbox = false
+reclaim_guest_freed_memory = true
 disable_guest_apparmor = false
 disable_guest_selinux = false
 accel = "tcg"
@@ -85,6 +86,7 @@ template_path = "/run/t"
   CHECK(qemu.virtio_fs_cache == "never");
   CHECK(qemu.disable_block_device_use);
   CHECK_FALSE(qemu.seccomp_sandbox);
+  CHECK(qemu.reclaim_guest_freed_memory);
   CHECK_FALSE(qemu.disable_guest_apparmor);
   CHECK_FALSE(qemu.disable_guest_selinux);
   CHECK(qemu.accelerator == AcceleratorChoice::kTcg);

@@ -113,6 +113,9 @@ Status add_devices(Renderer& out, const VmConfig& config) {
     out.add_device({{"driver", "vmgenid"}, {"id", "generation"}, {"guid", "auto"}});
   out.add("-object", "rng-builtin,id=rng");
   out.add_device({{"driver", "virtio-rng-pci"}, {"id", "rng0"}, {"rng", "rng"}});
+  if (config.free_page_reporting)
+    out.add_device(
+        {{"driver", "virtio-balloon-pci"}, {"id", "balloon"}, {"free-page-reporting", true}});
   const bool in_slot = config.hotplug_ports > 0;
   if (in_slot && config.devices.size() > kDevicesPerPort)
     return fail(Code::kInvalidArgument, "{} devices for one slot, it takes {}",
@@ -152,8 +155,12 @@ std::string base_kernel_command_line(const VmConfig& config) {
   // A kernel with all drivers built in has a dummy0 from its start, which no container asked for.
   std::string line = "console=ttyS0 panic=-1 oops=panic quiet dummy.numdummies=0";
   // A single CPU makes the kernel patch some 8000 lock prefixes away: code that TCG translates, and
-  // gains nothing from (docs/adr/0006-tuned-kernel.md).
-  if (config.accelerator == Accelerator::kTcg) line += " no_timer_check noreplace-smp";
+  // gains nothing from (docs/adr/0006-tuned-kernel.md). The guest's TSC is the host's, which a
+  // guest that boots on a busy host finds unsteady against its emulated timers: it would read the
+  // ACPI timer from then on, ten times as slow.
+  if (config.accelerator == Accelerator::kTcg) line += " no_timer_check noreplace-smp tsc=reliable";
+  // Its module is loaded only where there is the device.
+  if (config.free_page_reporting) line += " agent.balloon";
   // Memory that comes is for what can be moved away again, in a proportion that leaves the kernel
   // room for its own. Memory above 4 GiB, which may come, is no reason to keep 64 MiB of bounce
   // buffers: virtio reaches everything.

@@ -266,10 +266,21 @@ TEST_CASE(
     "only an emulated CPU's kernel leaves its timer unchecked and its lock prefixes in place") {
   VmConfig config = example();
   config.accelerator = Accelerator::kTcg;
-  CHECK(base_kernel_command_line(config).ends_with(" no_timer_check noreplace-smp"));
+  CHECK(base_kernel_command_line(config).ends_with(" no_timer_check noreplace-smp tsc=reliable"));
   config.accelerator = Accelerator::kKvm;
   CHECK(base_kernel_command_line(config) ==
         "console=ttyS0 panic=-1 oops=panic quiet dummy.numdummies=0");
+}
+
+TEST_CASE("a balloon, and its module, only where free memory is to come back") {
+  VmConfig config = example();
+  const std::string balloon =
+      R"({"driver":"virtio-balloon-pci","free-page-reporting":true,"id":"balloon"})";
+  CHECK_FALSE(holds(values(arguments(config), "-device"), balloon));
+  CHECK(base_kernel_command_line(config).find("agent.balloon") == std::string::npos);
+  config.free_page_reporting = true;
+  CHECK(holds(values(arguments(config), "-device"), balloon));
+  CHECK(base_kernel_command_line(config).find(" agent.balloon") != std::string::npos);
 }
 
 TEST_CASE("commas inside of options are doubled") {

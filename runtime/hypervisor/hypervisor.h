@@ -38,6 +38,9 @@ struct VmConfig {
   /// What the guest's memory may become with a HotMemory in the VM; not more than `memory_mib`:
   /// there will be none.
   uint64_t max_memory_mib = 0;
+  /// A balloon by which the guest tells of free pages, and QEMU gives them back to the host
+  /// (virtio 1.2, section 5.5.6.7).
+  bool free_page_reporting = false;
   /// QEMU's seccomp sandbox.
   bool seccomp_sandbox = true;
   /// pcie-root-ports. With any, `devices` are the functions of one slot in port 0, and the other

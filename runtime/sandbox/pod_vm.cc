@@ -170,6 +170,7 @@ Status PodVm::describe_base() {
   vm.vcpus = wanted.default_vcpus;
   vm.memory_mib = wanted.default_memory_mib;
   vm.seccomp_sandbox = wanted.seccomp_sandbox;
+  vm.free_page_reporting = wanted.reclaim_guest_freed_memory;
   leave_room(vm);
   vm.kernel_command_line = kernel_command_line(vm);
   base_ = vm;

@@ -154,9 +154,11 @@ Result<std::string> render_domain_xml(const VmConfig& config, const std::string&
   xml += "  <on_reboot>destroy</on_reboot>\n  <on_crash>destroy</on_crash>\n";
   xml += fmt::format(
       "  <devices>\n    <emulator>{}</emulator>\n"
-      "    <controller type='usb' model='none'/>\n    <memballoon model='none'/>\n"
+      "    <controller type='usb' model='none'/>\n    <memballoon {}/>\n"
       "    <rng model='virtio'><backend model='builtin'/></rng>\n{}  </devices>\n",
-      escape_xml(config.qemu_path.native()), devices.devices);
+      escape_xml(config.qemu_path.native()),
+      config.free_page_reporting ? "model='virtio' freePageReporting='on'" : "model='none'",
+      devices.devices);
   // QEMU must reach sockets in a directory that only root may enter, whatever qemu.conf says.
   xml += "  <seclabel type='static' model='dac' relabel='no'><label>+0:+0</label></seclabel>\n";
   if (!devices.qemu_arguments.empty())

@@ -67,6 +67,13 @@ TEST_CASE("devices: libvirt's own by XML, vhost-user vsock by QEMU's command lin
   CHECK(contains(xml, "pcie-root-port"));
 }
 
+TEST_CASE("a balloon only where free memory is to come back") {
+  VmConfig config = example();
+  CHECK(contains(render(config), "<memballoon model='none'/>"));
+  config.free_page_reporting = true;
+  CHECK(contains(render(config), "<memballoon model='virtio' freePageReporting='on'/>"));
+}
+
 TEST_CASE("the kernel's vsock is refused with the remedy") {
   VmConfig config = example();
   config.devices = {KernelVsock{.guest_cid = 3, .vhost_fd = 5}};
