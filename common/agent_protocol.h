@@ -20,5 +20,8 @@ inline constexpr std::string_view kReadyLine = "READY 1\n";
 /// Tag of the pod's virtiofs share and where the agent mounts it.
 inline constexpr std::string_view kShareTag = "kataShared";
 inline constexpr std::string_view kShareMountPoint = "/run/kata/share";
+/// Directory of the share with what of the host the pod's containers have, each in a place of its
+/// own however many containers there are. No container's id begins so.
+inline constexpr std::string_view kShareBinds = ".binds";
 
 }  // namespace kata

@@ -68,6 +68,14 @@ Status load_file_systems(const oci::Spec& spec) {
   return {};
 }
 
+/// Where what it has of the host may be.
+std::vector<std::string> used_paths(const CreateRequest& request, const oci::Spec& spec) {
+  std::vector<std::string> paths;
+  for (const oci::Mount& mount : spec.mounts) paths.push_back(mount.source);
+  if (request.root_disks) paths.push_back(request.root_disks->upper);
+  return paths;
+}
+
 }  // namespace
 
 Container::Container(const Environment& environment, const CreateRequest& request,
@@ -155,6 +163,7 @@ Status Container::create_init(const CreateRequest& request, const oci::Spec& spe
   wanted.role = "container init";
   wanted.stdio = request.stdio;
   wanted.terminal = spec.process.terminal;
+  share_places_ = environment_.share_mounts->acquire(request.shares, used_paths(request, spec));
   KATA_TRY(const std::string rootfs, provide_root(request));
   rarer_namespaces_ = isolation::rarer_namespaces(spec);
   wanted.config.rootfs = rootfs;
@@ -332,7 +341,9 @@ Status Container::kill_and_remove() {
   oom_watch_->close();
   KATA_CHECK(cgroup_.remove(kDeathTimeout));
   if (held_mounts_) held_mounts_->release();
-  return disk_mounts_.unmount();
+  Status unmounted = disk_mounts_.unmount();
+  environment_.share_mounts->release(share_places_);
+  return unmounted;
 }
 
 }  // namespace kata::container

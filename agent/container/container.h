@@ -130,6 +130,7 @@ class Container : public std::enable_shared_from_this<Container> {
   storage::DiskMounts disk_mounts_;        // of its root and volumes
   storage::DeviceNumbers volume_numbers_;  // never changes after create()
   std::unique_ptr<storage::HeldMounts> held_mounts_;        // never changes after create()
+  std::vector<std::string> share_places_;                   // until remove()
   std::optional<isolation::UserNamespace> user_namespace_;  // never changes after create()
   isolation::IdMappings uids_;                              // of it; never changes after create()
   int rarer_namespaces_ = 0;                                // never changes after create()

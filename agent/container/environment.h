@@ -2,11 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 
 #include "agent/isolation/cgroup.h"
 #include "agent/sandbox/event_loop.h"
 #include "agent/sandbox/reaper.h"
 #include "agent/sandbox/stream_listener.h"
+#include "agent/storage/share_mounts.h"
 
 namespace kata::container {
 
@@ -16,6 +18,8 @@ struct Environment {
   sandbox::ListenerFactory& listeners;
   int init_executable = -1;  // descriptor of kata-agent's own binary
   std::filesystem::path cgroup_root = isolation::kCgroupRoot;
+  /// The pod's.
+  std::shared_ptr<storage::ShareMounts> share_mounts = std::make_shared<storage::ShareMounts>();
 };
 
 }  // namespace kata::container

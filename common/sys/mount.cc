@@ -274,9 +274,9 @@ Status unmount(const std::filesystem::path& target, bool detach) {
   return {};
 }
 
-Status unmount_all_at(const std::filesystem::path& target) {
+Status unmount_all_at(const std::filesystem::path& target, bool detach) {
   for (;;) {
-    auto status = unmount(target);
+    auto status = unmount(target, detach);
     if (!status && status.error().code() == Code::kNotFound) return {};
     KATA_CHECK(status);
   }

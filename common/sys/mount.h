@@ -90,7 +90,7 @@ Status map_ids(int fd, int user_namespace, bool recursive, std::string_view type
 /// umount2(2) of the topmost mount at `target`, not following a link. NotFound if there is none.
 Status unmount(const std::filesystem::path& target, bool detach = false);
 /// Unmounts everything that is mounted at `target`, however many layers; fine if there is none.
-Status unmount_all_at(const std::filesystem::path& target);
+Status unmount_all_at(const std::filesystem::path& target, bool detach = false);
 /// Detaches what is mounted below `directory`, not at it; fine if there is nothing. Mount points
 /// with spaces or control characters are left alone.
 Status detach_all_below(const std::filesystem::path& directory);

@@ -3,16 +3,14 @@
 
 #include <filesystem>
 #include <fstream>
-#include <functional>
 
 #include <catch2/catch.hpp>
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/sys/mount_data.h"
+#include "tests/fakes/mount_namespace.h"
 #include "tests/fakes/temporary_directory.h"
 
 namespace kata::sys {
@@ -30,30 +28,6 @@ struct Directory {
   fakes::TemporaryDirectory directory;
   fs::path path = directory.path();
 };
-
-/// Runs the steps in a mount namespace that ends with them; what they return is the result.
-std::string in_own_namespace(const std::function<std::string()>& steps) {
-  std::array<int, 2> ends;
-  REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
-  UniqueFd read(ends[0]);
-  UniqueFd write(ends[1]);
-  pid_t child = ::fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    if (::unshare(CLONE_NEWNS) < 0 || ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0)
-      ::_exit(1);
-    auto text = steps();
-    [[maybe_unused]] auto written = ::write(write.get(), text.data(), text.size());
-    ::_exit(0);
-  }
-  write.reset();
-  std::string out;
-  std::array<char, 4096> chunk;
-  for (ssize_t n; (n = ::read(read.get(), chunk.data(), chunk.size())) > 0;)
-    out.append(chunk.data(), static_cast<size_t>(n));
-  ::waitpid(child, nullptr, 0);
-  return out;
-}
 
 std::string text_of(const Status& status) { return status ? "ok" : status.error().message(); }
 
@@ -126,7 +100,7 @@ TEST_CASE("propagation words") {
 TEST_CASE_METHOD(Directory, "a file system, a bind of it and their ends") {
   auto a = make("a");
   auto b = make("b");
-  auto result = in_own_namespace([&] {
+  auto result = fakes::in_own_mount_namespace([&] {
     std::string out;
     out += text_of(mount({"tmpfs", "name", a, {"nosuid", "size=1m", "mode=700"}})) + "\n";
     out += mounted_as(a) + "\n";
@@ -150,7 +124,7 @@ TEST_CASE_METHOD(Directory, "a file system, a bind of it and their ends") {
 TEST_CASE_METHOD(Directory,
                  "what is mounted below a directory is detached, and nothing beside it") {
   auto inside = make("c1/rootfs"), beside = make("c10"), at = (path / "c1").string();
-  auto text = in_own_namespace([&] {
+  auto text = fakes::in_own_mount_namespace([&] {
     auto tmpfs = [](const std::string& target) {
       return text_of(mount({"tmpfs", "tmpfs", target, {}}));
     };
@@ -166,7 +140,7 @@ TEST_CASE_METHOD(Directory,
 
 TEST_CASE_METHOD(Directory, "a list of mounts is made whole or not at all") {
   auto a = make("a");
-  auto result = in_own_namespace([&] {
+  auto result = fakes::in_own_mount_namespace([&] {
     std::vector<MountEntry> entries = {{"tmpfs", "one", a, {}}, {"tmpfs", "two", a, {"size=bad"}}};
     auto text = text_of(mount_all(entries));
     return text + "\n" + mounted_as(a);
@@ -178,7 +152,7 @@ TEST_CASE_METHOD(Directory, "a list of mounts is made whole or not at all") {
 TEST_CASE_METHOD(Directory, "overlay: a few layers, and more than a page can name") {
   auto layers = GENERATE(3, 60, 120);
   // Upper directories must not lie on an overlay themselves.
-  auto result = in_own_namespace([&] {
+  auto result = fakes::in_own_mount_namespace([&] {
     auto work = make("work");
     if (!mount({"tmpfs", "tmpfs", work, {}})) return std::string("no tmpfs");
     std::string lower;
@@ -221,7 +195,7 @@ TEST_CASE_METHOD(Directory, "options that no page holds") {
 TEST_CASE_METHOD(Directory, "what cannot be mounted says why") {
   auto a = make("a");
   std::ofstream(path / "file") << "x";
-  auto result = in_own_namespace([&] {
+  auto result = fakes::in_own_mount_namespace([&] {
     return text_of(mount({"bind", "/nosuch", a, {"bind"}})) + "\n" +
            text_of(mount({"bind", path / "file", a, {"bind"}})) + "\n" +
            text_of(mount({"tmpfs", "t", path / "nosuch", {}})) + "\n" +

@@ -35,7 +35,7 @@ bool follows_host(const sys::MountOptions& options) {
 
 Result<std::string> place_on_share(storage::ContainerStorage& storage,
                                    const std::filesystem::path& source,
-                                   storage::ContainerStorage::BindOptions options) {
+                                   storage::BindOptions options) {
   KATA_TRY(const std::string place, storage.bind(source, options));
   return fmt::format("{}/{}", kShareMountPoint, place);
 }

@@ -22,7 +22,7 @@ struct Parts {
   std::function<Result<std::unique_ptr<storage::Share>>(const std::filesystem::path& run_dir)>
       start_share;
   std::function<Result<std::unique_ptr<storage::ContainerStorage>>(
-      const std::filesystem::path& share_root, const std::string& container_id)>
+      std::shared_ptr<storage::SharedBinds> binds, const std::string& container_id)>
       open_storage;
   std::function<Result<std::unique_ptr<hypervisor::Launcher>>()> open_launcher;
   std::function<Result<hypervisor::Accelerator>()> choose_accelerator;

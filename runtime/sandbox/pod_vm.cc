@@ -149,6 +149,7 @@ Status PodVm::open_transport() {
 
 Status PodVm::start_share() {
   KATA_TRY(share_, parts_.start_share(run_dir_));
+  binds_ = std::make_shared<storage::SharedBinds>(share_->root(), share_->server());
   asio::co_spawn(executor_, watch_share(), asio::detached);
   return {};
 }

@@ -70,7 +70,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<void> abort();
 
   agent_client::Agent& agent() { return *agent_; }
-  const std::filesystem::path& share_root() const { return share_->root(); }
+  const std::shared_ptr<storage::SharedBinds>& binds() const { return binds_; }
   Disks& disks() { return *disks_; }
   Volumes& volumes() { return *volumes_; }
   uint32_t pid() const { return static_cast<uint32_t>(vm_->identity().pid); }
@@ -177,6 +177,8 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   std::unique_ptr<vsock::Backend> vsock_;
   UniqueFd ready_listener_;
   std::unique_ptr<storage::Share> share_;
+  /// Containers' storages have it, too.
+  std::shared_ptr<storage::SharedBinds> binds_;
   std::unique_ptr<hypervisor::Console> console_;
   /// Null: the pod has no network namespace of its own.
   std::unique_ptr<network::PodNetwork> network_;

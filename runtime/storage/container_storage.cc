@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <system_error>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -15,8 +16,8 @@ namespace fs = std::filesystem;
 
 class SharedStorage : public ContainerStorage {
  public:
-  SharedStorage(const fs::path& share_root, std::string id)
-      : id_(std::move(id)), directory_(share_root / id_) {}
+  SharedStorage(std::shared_ptr<SharedBinds> binds, std::string id)
+      : binds_(std::move(binds)), id_(std::move(id)), directory_(binds_->share_root() / id_) {}
 
   ~SharedStorage() override { (void)remove(); }
 
@@ -41,30 +42,15 @@ class SharedStorage : public ContainerStorage {
     }
     for (sys::MountEntry& entry : mounts) entry.target = target;
     KATA_TRY(const std::vector<sys::LoopDevice> loops, attach_loops(mounts));
-    mounted_.push_back(target);
+    root_ = target;
     if (auto mounted = sys::mount_all(mounts); !mounted)
       return std::unexpected(mounted.error().with_stage("storage: mount the container's root"));
     return id_ + "/rootfs";
   }
 
   Result<std::string> bind(const fs::path& source, BindOptions options) override {
-    struct stat info {};
-    if (stat(source.c_str(), &info) != 0)
-      return fail_errno(fmt::format("storage: bind mount of {}", source.native()));
-    fs::path target = directory_ / fmt::format("mount-{}", mounted_.size());
-    KATA_CHECK(make_bind_target(target, S_ISDIR(info.st_mode)));
-    mounted_.push_back(target);
-    sys::MountEntry entry;
-    entry.source = source;
-    entry.target = target;
-    // A mount that need not be in the container stays away from virtiofsd, too, which would keep
-    // the host from unmounting it.
-    entry.options = {options.recursive ? "rbind" : "bind",
-                     options.follows_host ? "rslave" : "rprivate"};
-    if (options.read_only) entry.options.push_back("ro");
-    if (auto bound = sys::mount(entry); !bound)
-      return std::unexpected(bound.error().with_stage("storage"));
-    return id_ + "/" + target.filename().native();
+    KATA_TRY(std::string place, binds_->acquire(source, options));
+    return bound_.emplace_back(std::move(place));
   }
 
   Status remove() override {
@@ -72,12 +58,14 @@ class SharedStorage : public ContainerStorage {
     auto note = [&first_failure](const Status& status) {
       if (!status && first_failure) first_failure = status;
     };
-    while (!mounted_.empty()) {
-      note(detach_all_at(mounted_.back()));
-      std::error_code error;
-      // Never remove_all: if something is still mounted its content is not ours to delete.
-      fs::remove(mounted_.back(), error);
-      mounted_.pop_back();
+    for (const std::string& place : std::exchange(bound_, {})) note(binds_->release(place));
+    if (!root_.empty()) {
+      // Detached, as binds are: see SharedBinds.
+      note(sys::unmount_all_at(root_, /*detach=*/true));
+      // If something is still mounted its content is not ours to delete, and this fails.
+      if (rmdir(root_.c_str()) != 0 && errno != ENOENT)
+        note(fail_errno(fmt::format("storage: remove {}", root_.native())));
+      root_.clear();
     }
     if (made_ && rmdir(directory_.c_str()) != 0 && errno != ENOENT)
       note(fail_errno(fmt::format("storage: remove {}", directory_.native())));
@@ -86,17 +74,6 @@ class SharedStorage : public ContainerStorage {
   }
 
  private:
-  /// Detached, not just unmounted: virtiofsd holds descriptors of what the guest has cached, which
-  /// makes a plain umount answer EBUSY although nobody uses the files any more.
-  static Status detach_all_at(const fs::path& target) {
-    while (true) {
-      auto unmounted = sys::unmount(target, /*detach=*/true);
-      if (unmounted) continue;
-      if (unmounted.error().code() == Code::kNotFound) return {};
-      return unmounted;
-    }
-  }
-
   /// Images become devices, which last as long as they are mounted, or as the answer.
   static Result<std::vector<sys::LoopDevice>> attach_loops(std::vector<sys::MountEntry>& mounts) {
     std::vector<sys::LoopDevice> loops;
@@ -122,27 +99,19 @@ class SharedStorage : public ContainerStorage {
     return {};
   }
 
-  static Status make_bind_target(const fs::path& target, bool directory) {
-    if (directory) {
-      if (mkdir(target.c_str(), 0755) == 0) return {};
-    } else {
-      UniqueFd file(open(target.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644));
-      if (file) return {};
-    }
-    return fail_errno(fmt::format("storage: create {}", target.native()));
-  }
-
+  const std::shared_ptr<SharedBinds> binds_;
   std::string id_;
   fs::path directory_;
   bool made_ = false;
-  std::vector<fs::path> mounted_;
+  fs::path root_;
+  std::vector<std::string> bound_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<ContainerStorage>> open_container_storage(const fs::path& share_root,
+Result<std::unique_ptr<ContainerStorage>> open_container_storage(std::shared_ptr<SharedBinds> binds,
                                                                  const std::string& container_id) {
-  auto storage = std::make_unique<SharedStorage>(share_root, container_id);
+  auto storage = std::make_unique<SharedStorage>(std::move(binds), container_id);
   KATA_CHECK(storage->make_directory());
   return storage;
 }

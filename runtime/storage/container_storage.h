@@ -8,11 +8,13 @@
 
 #include "common/error/error.h"
 #include "common/sys/mount.h"
+#include "runtime/storage/shared_binds.h"
 
 namespace kata::storage {
 
-/// Makes mounts below <share root>/<container id>, where the guest sees them. Blocking, one thread.
-/// The destructor removes what remove() has not.
+/// Mounts its root below <share root>/<container id>, where the guest sees it, and binds what of
+/// the host the pod's containers share. Blocking, one thread. The destructor removes what remove()
+/// has not.
 class ContainerStorage {
  public:
   virtual ~ContainerStorage() = default;
@@ -23,14 +25,6 @@ class ContainerStorage {
   virtual Result<std::string> mount_rootfs(std::vector<sys::MountEntry> mounts,
                                            const std::filesystem::path& bundle_rootfs) = 0;
 
-  struct BindOptions {
-    bool recursive = false;
-    /// For the container: enforced here as well as in the guest.
-    bool read_only = false;
-    /// What the host mounts below the source later is seen there, too.
-    bool follows_host = false;
-  };
-
   /// Binds a host file or directory; answers its path relative to the share's root.
   virtual Result<std::string> bind(const std::filesystem::path& source, BindOptions options) = 0;
 
@@ -38,7 +32,7 @@ class ContainerStorage {
   virtual Status remove() = 0;
 };
 
-Result<std::unique_ptr<ContainerStorage>> open_container_storage(
-    const std::filesystem::path& share_root, const std::string& container_id);
+Result<std::unique_ptr<ContainerStorage>> open_container_storage(std::shared_ptr<SharedBinds> binds,
+                                                                 const std::string& container_id);
 
 }  // namespace kata::storage

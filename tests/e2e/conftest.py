@@ -132,6 +132,12 @@ def session_directory():
 
 
 @pytest.fixture(scope="session")
+def guest_programs(pytestconfig):
+    """Directory of those that tests bring into containers."""
+    return pytestconfig.getoption("--build").resolve() / "tests/e2e/guest"
+
+
+@pytest.fixture(scope="session")
 def image_archive(session_directory):
     return build_busybox_image(session_directory / "busybox.tar")
 

@@ -34,11 +34,6 @@ def log(request):
     return request.node.log_window.read
 
 
-@pytest.fixture(scope="module")
-def secrets_program(pytestconfig):
-    return pytestconfig.getoption("--build").resolve() / "tests/e2e/guest/secrets"
-
-
 def made_and_booted(text):
     """How many templates were made, and how many guests were booted instead of continued."""
     return text.count(MADE), text.count("stage=kernel")
@@ -85,10 +80,10 @@ def same_tcp_secret(first, second):
     return all(min(distance, 2**32 - distance) < TCP_TOLERANCE for distance in distances)
 
 
-def test_pods_share_no_secrets(kata, templates, secrets_program, log):
+def test_pods_share_no_secrets(kata, templates, guest_programs, log):
     """What two guests of one template hand out. (In a kernel so young other sources part their
     generators within a second, too: that the agent's entropy alone does is not seen here.)"""
-    mount = f"type=bind,src={secrets_program},dst=/secrets,options=rbind:ro"
+    mount = f"type=bind,src={guest_programs}/secrets,dst=/secrets,options=rbind:ro"
     flags = ("--mount", mount, "--cap-add", "CAP_NET_ADMIN", "--cap-add", "CAP_NET_RAW")
     pods = [kata.start("sleep", "1000", flags=flags) for _ in range(2)]
     assert made_and_booted(log())[1] == 0

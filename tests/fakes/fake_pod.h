@@ -144,7 +144,9 @@ class FakeStorage : public storage::ContainerStorage {
     KATA_CHECK(script_.at(Step::kMountRootfs));
     return "c/rootfs";
   }
-  Result<std::string> bind(const std::filesystem::path&, BindOptions) override { return "c/m"; }
+  Result<std::string> bind(const std::filesystem::path&, storage::BindOptions) override {
+    return "c/m";
+  }
   Status remove() override { return {}; }
 
  private:
@@ -432,7 +434,7 @@ inline sandbox::Parts make_parts(Script& script) {
     if (!script.has_network) return nullptr;
     return std::make_unique<FakeNetwork>(script);
   };
-  parts.open_storage = [&script](auto&,
+  parts.open_storage = [&script](auto&&,
                                  auto&) -> Result<std::unique_ptr<storage::ContainerStorage>> {
     KATA_CHECK(script.at(Step::kOpenStorage));
     return std::make_unique<FakeStorage>(script);

@@ -9,11 +9,15 @@ MARK = "== junit =="
 REPORT = "/tmp/report.xml"
 # Of an error that names what is different in every run.
 VARIABLE = re.compile(r"0x[0-9a-f]+|\b\d{3,}\b|@test_\d+_tmp\w*|/tmp/\w+")
+# Python 3.11 waits for ever when 0.3 s pass before its first communicate() has written the input:
+# the second one, which gets none, does not write it either.
+LEFT_OUT = "test_communicate_timeout"
 
 
 def command(module):
     """For a shell: runs the test module and prints its report."""
-    return (f"cd /tmp && python3 -m test -u subprocess --junit-xml {REPORT} {module} 2>&1; "
+    return (f"cd /tmp && python3 -m test -u subprocess --ignore {LEFT_OUT} --junit-xml {REPORT} "
+            f"{module} 2>&1; "
             f"echo '{MARK}' && cat {REPORT}")
 
 

@@ -41,9 +41,11 @@ def mount(source, target, **fields):
 def mounted(*arguments):
     """By mount(8); the last argument is where."""
     subprocess.run(["mount", *arguments], check=True)
-    yield arguments[-1]
-    # Lazily: virtiofsd keeps what the guest has looked up.
-    subprocess.run(["umount", "--lazy", arguments[-1]], check=True)
+    try:
+        yield arguments[-1]
+    finally:
+        # Lazily: virtiofsd keeps what the guest has looked up.
+        subprocess.run(["umount", "--lazy", arguments[-1]], check=True)
 
 
 def test_config_map_that_changes(run_pod, tmp_path):
@@ -100,6 +102,58 @@ def test_empty_dirs(run_pod, tmp_path):
         full = one.sh("dd if=/dev/zero of=/memory/file bs=64k count=32")
         assert full.status != 0 and "No space left on device" in full.error
         assert one.sh("rm /memory/file").status == 0
+        pod.stop()
+
+
+def test_one_file_in_several_containers(run_pod, guest_programs, tmp_path):
+    """What one writes the others see at once, and their locks are of the same file: of one that may
+    only read, which came first, and of one with kubelet's subPath, a mount of its own."""
+    disk, sub_path = tmp_path / "disk", tmp_path / "sub-path"
+    disk.mkdir(mode=0o777)
+    sub_path.mkdir()
+    programs = mount(guest_programs, "/programs", readonly=True)
+    with mounted("--bind", disk, sub_path):
+        pod = run_pod()
+        reader = pod.start("sleep", "1000", name="reader",
+                           mounts=[mount(disk, "/disk", readonly=True)])
+        writer = pod.start("sleep", "1000", name="writer", mounts=[mount(disk, "/disk"), programs])
+        other = pod.start("sleep", "1000", name="other", mounts=[mount(sub_path, "/sub"), programs])
+        for word in ("one", "three", "four", "none"):
+            assert writer.sh(f"echo {word} > /disk/file").status == 0
+            assert reader.sh("cat /disk/file").text == f"{word}\n"
+            assert other.sh("cat /sub/file").text == f"{word}\n"
+        assert reader.sh("echo x > /disk/file").status != 0
+        with writer.exec("/programs/lock", "/disk/lock") as streams:
+            streams.read_until("held\nheld\n")
+            assert other.sh("/programs/lock /sub/lock < /dev/null").text == "busy\nbusy\n"
+        pod.stop()
+
+
+def test_inotify(run_pod, guest_programs, tmp_path):
+    """Tells of what the pod's containers change, in a volume on the disk and in one in memory, in a
+    directory and of a file."""
+    disk, memory = tmp_path / "disk", tmp_path / "memory"
+    disk.mkdir(mode=0o777)
+    memory.mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs", memory):
+        mounts = [mount(disk, "/disk"), mount(memory, "/memory"),
+                  mount(guest_programs, "/programs", readonly=True)]
+        pod = run_pod()
+        watcher = pod.start("sleep", "1000", name="watcher", mounts=mounts)
+        writer = pod.start("sleep", "1000", name="writer", mounts=mounts)
+        for directory in ("/disk", "/memory"):
+            assert writer.sh(f"echo > {directory}/file").status == 0
+            paths = (directory, f"{directory}/file")
+            with watcher.exec("/programs/inotify", "8", *paths) as streams:
+                streams.read_until("ready\n")
+                assert writer.sh(f"cd {directory}; mkdir a; mv a b; rmdir b; echo more >> file;"
+                                 "chmod 600 file").status == 0
+                assert streams.finish() == 0
+                assert streams.text.splitlines()[1:] == [
+                    *(f"{directory} {event}" for event in
+                      ("create a", "from a", "to b", "delete b", "written file")),
+                    f"{directory}/file written", f"{directory} attributes file",
+                    f"{directory}/file attributes"]
         pod.stop()
 
 
