@@ -33,6 +33,7 @@ class SharedStorage : public ContainerStorage {
     fs::path target = directory_ / "rootfs";
     if (mkdir(target.c_str(), 0755) != 0)
       return fail_errno(fmt::format("storage: create {}", target.native()));
+    root_ = target;
     if (mounts.empty()) {
       KATA_CHECK(check_bundle_rootfs(bundle_rootfs));
       sys::MountEntry bundle;
@@ -42,7 +43,6 @@ class SharedStorage : public ContainerStorage {
     }
     for (sys::MountEntry& entry : mounts) entry.target = target;
     KATA_TRY(const std::vector<sys::LoopDevice> loops, attach_loops(mounts));
-    root_ = target;
     if (auto mounted = sys::mount_all(mounts); !mounted)
       return std::unexpected(mounted.error().with_stage("storage: mount the container's root"));
     return id_ + "/rootfs";

@@ -47,6 +47,13 @@ std::optional<std::string> propagation_if_bare(uint64_t mount, const std::string
   return propagation;
 }
 
+/// A directory that is mounted when somebody walks into it (autofs) is mounted, as by mount(2).
+UniqueFd open_source(const fs::path& source) {
+  UniqueFd directory(open(source.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (directory || errno != ENOTDIR) return directory;
+  return UniqueFd(open(source.c_str(), O_PATH | O_CLOEXEC));
+}
+
 Status make_bind_target(const fs::path& target, bool directory) {
   if (directory) {
     if (mkdir(target.c_str(), 0755) == 0) return {};
@@ -79,13 +86,14 @@ Result<std::string> SharedBinds::acquire(const fs::path& source, BindOptions opt
   const auto stage = [&source] {
     return fmt::format("storage: bind mount of {}", source.native());
   };
-  UniqueFd fd(open(source.c_str(), O_PATH | O_CLOEXEC));
+  const UniqueFd fd = open_source(source);
   if (!fd) return fail_errno(stage());
   auto found = inspect(fd.get());
   if (!found) return std::unexpected(found.error().with_stage(stage()));
   for (auto& [name, place] : places_) {
     if (!is_same(place, *found, options)) continue;
-    if (place.options.read_only && !options.read_only) {
+    const bool source_is_writable = (found->mount_flags & ST_RDONLY) == 0;
+    if (place.options.read_only && !options.read_only && source_is_writable) {
       if (auto writable = make_writable(name); !writable)
         return std::unexpected(writable.error().with_stage(stage()));
       // For good: the guest has had it in its hands.

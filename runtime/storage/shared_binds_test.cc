@@ -71,6 +71,22 @@ TEST_CASE("a place becomes writable when a container may write") {
   CHECK(seen == ".binds/0 read-only .binds/0 writable .binds/0 writable ");
 }
 
+TEST_CASE("a source that is read-only on the host stays so") {
+  Node node;
+  const auto seen = fakes::in_own_mount_namespace([&] {
+    const fs::path data = node.source("data");
+    bind(data, data);
+    ::mount(nullptr, data.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr);
+    std::string out;
+    for (const bool read_only : {true, false}) {
+      out += node.acquire(data, {.recursive = true, .read_only = read_only});
+      out += node.can_write(".binds/0") ? " writable " : " read-only ";
+    }
+    return out;
+  });
+  CHECK(seen == ".binds/0 read-only .binds/0 read-only ");
+}
+
 TEST_CASE("another mount of the same directory is the same source, unless something is below it") {
   Node node;
   const auto seen = fakes::in_own_mount_namespace([&] {
