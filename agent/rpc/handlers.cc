@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "agent/rpc/metrics.h"
+#include "agent/sandbox/clock.h"
 #include "agent/sandbox/modules.h"
 #include "agent/sandbox/processors.h"
 #include "common/base/id.h"
@@ -233,6 +234,14 @@ Result<pb::ResizeGuestResponse> resize_guest(sandbox::Sandbox&,
   if (request.hot_memory()) KATA_CHECK(sandbox::load_module_on_demand("virtio_mem"));
   KATA_CHECK(sandbox::use_processors(request.processors(), kProcessorLimit));
   return pb::ResizeGuestResponse();
+}
+
+Result<pb::AdjustClockResponse> adjust_clock(sandbox::Sandbox& sandbox,
+                                             const pb::AdjustClockRequest& request) {
+  KATA_CHECK(sandbox.adjust_clock(std::chrono::nanoseconds(request.gain_ns())));
+  pb::AdjustClockResponse response;
+  response.set_unix_ns(sandbox::wall_clock().count());
+  return response;
 }
 
 Result<pb::GetMetricsResponse> get_metrics(sandbox::Sandbox& sandbox,

@@ -27,6 +27,8 @@ Result<pb::ResumeContainerResponse> resume_container(sandbox::Sandbox& sandbox,
                                                      const pb::ResumeContainerRequest& request);
 Result<pb::UpdateNetworkResponse> update_network(sandbox::Sandbox& sandbox,
                                                  const pb::UpdateNetworkRequest& request);
+Result<pb::AdjustClockResponse> adjust_clock(sandbox::Sandbox& sandbox,
+                                             const pb::AdjustClockRequest& request);
 Result<pb::ResizeGuestResponse> resize_guest(sandbox::Sandbox& sandbox,
                                              const pb::ResizeGuestRequest& request);
 Result<pb::UpdateContainerResponse> update_container(sandbox::Sandbox& sandbox,

@@ -98,6 +98,11 @@ TEST_CASE("Every method of the service answers") {
   CHECK(code_of(stub, &pb::Agent::Stub::UpdateContainer, "nosuch") == grpc::NOT_FOUND);
   CHECK(code_of(stub, &pb::Agent::Stub::GetMetrics, "nosuch") == grpc::NOT_FOUND);
   CHECK(code_of(stub, &pb::Agent::Stub::WaitOom, "nosuch") == grpc::NOT_FOUND);
+  pb::AdjustClockRequest adjustment;
+  pb::AdjustClockResponse clock;
+  CHECK(call(stub, &pb::Agent::Stub::AdjustClock, adjustment, clock).ok());
+  CHECK(clock.unix_ns() / 1'000'000'000 - time(nullptr) <= 0);
+  CHECK(clock.unix_ns() / 1'000'000'000 - time(nullptr) >= -60);
   pb::PingResponse pong;
   CHECK(call(stub, &pb::Agent::Stub::Ping, pb::PingRequest(), pong).ok());
 }

@@ -120,6 +120,7 @@ class GrpcServer : public Server {
     serve_quick<pb::SignalProcessRequest>(&Service::RequestSignalProcess, signal_process);
     serve_quick<pb::ListProcessesRequest>(&Service::RequestListProcesses, list_processes);
     serve_quick<pb::PingRequest>(&Service::RequestPing, ping);
+    serve_quick<pb::AdjustClockRequest>(&Service::RequestAdjustClock, adjust_clock);
     serve_quick<pb::ResizeTerminalRequest>(&Service::RequestResizeTerminal, resize_terminal);
     serve_blocking<pb::PauseContainerRequest>(&Service::RequestPauseContainer, pause_container);
     serve_blocking<pb::ResumeContainerRequest>(&Service::RequestResumeContainer, resume_container);

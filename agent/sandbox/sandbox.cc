@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 #include <sys/utsname.h>
 
+#include "agent/sandbox/clock.h"
 #include "agent/sandbox/identity.h"
 #include "agent/sandbox/memory.h"
 #include "common/base/cleanup.h"
@@ -109,6 +110,11 @@ Status Sandbox::correct_clock(int64_t host_unix_ns) {
     if (!containers_.empty()) return {};
   }
   return owns_guest_ ? set_clock(host_unix_ns, kMaxAgeOfMessage) : Status{};
+}
+
+Status Sandbox::adjust_clock(std::chrono::nanoseconds gain) {
+  // A slew that is under way goes on where nothing is wanted.
+  return owns_guest_ && gain.count() != 0 ? sandbox::adjust_clock(gain) : Status{};
 }
 
 Result<std::shared_ptr<container::Container>> Sandbox::create_container(

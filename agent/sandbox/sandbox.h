@@ -56,6 +56,9 @@ class Sandbox {
   /// Sets the guest's clock by the host's, unless there is a container that would see the step.
   Status correct_clock(int64_t host_unix_ns);
 
+  /// See clock.h; 0: nothing. An agent that is no guest's leaves the clock as it is.
+  Status adjust_clock(std::chrono::nanoseconds gain);
+
   /// AlreadyExists from the moment another create with this id began until its container is
   /// removed.
   Result<std::shared_ptr<container::Container>> create_container(container::CreateRequest request);

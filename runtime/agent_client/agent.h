@@ -129,6 +129,9 @@ class Agent {
   /// Has the guest use so many of the VM's processors and, with `hot_memory`, makes it ready for
   /// memory that comes and goes. NotFound: a processor has not come.
   virtual Async<void> resize_guest(uint32_t processors, bool hot_memory) = 0;
+  /// The guest's wall clock since the epoch, after it has been told to gain so much (0: nothing),
+  /// at once if it is much, else gradually. OutOfRange: the guest says something that is no time.
+  virtual Async<std::chrono::nanoseconds> adjust_clock(std::chrono::nanoseconds gain) = 0;
   /// A message io.containerd.cgroups.v2.Metrics, encoded. An empty id: of all containers together.
   virtual Async<std::string> metrics(const std::string& id) = 0;
   /// DeadlineExceeded: the agent has not answered for so long that it must hang.

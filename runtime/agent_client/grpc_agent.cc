@@ -32,6 +32,8 @@ constexpr std::chrono::seconds kNetworkLimit{90};
 constexpr std::chrono::seconds kResizeLimit{30};
 /// As many as the kernel's generator has for a key.
 constexpr size_t kEntropyBytes = 32;
+/// The year 2116: any difference to it is a number of nanoseconds, too.
+constexpr int64_t kMaxUnixNs = INT64_MAX / 2;
 
 Result<std::string> random_bytes() {
   std::string bytes(kEntropyBytes, '\0');
@@ -278,6 +280,17 @@ class GrpcAgent : public Agent {
     call->request.set_processors(processors);
     call->request.set_hot_memory(hot_memory);
     co_return co_await finish(call, &pb::Agent::StubInterface::async_interface::ResizeGuest);
+  }
+
+  Async<std::chrono::nanoseconds> adjust_clock(std::chrono::nanoseconds gain) override {
+    auto call = std::make_shared<Call<pb::AdjustClockRequest, pb::AdjustClockResponse>>();
+    call->context.set_deadline(std::chrono::system_clock::now() + kPingLimit);
+    call->request.set_gain_ns(gain.count());
+    KATA_CO_CHECK(co_await finish(call, &pb::Agent::StubInterface::async_interface::AdjustClock));
+    const int64_t now = call->response.unix_ns();
+    if (now < 0 || now > kMaxUnixNs)
+      co_return fail(Code::kOutOfRange, "the guest's clock says {} ns", now);
+    co_return std::chrono::nanoseconds(now);
   }
 
   Async<void> update_container(const std::string& id,

@@ -1,6 +1,7 @@
 // What a sandbox is made of, so that tests can put fakes in each place.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 
@@ -16,6 +17,12 @@
 
 namespace kata::sandbox {
 
+/// After the start of a VM, and from then on.
+struct ClockChecks {
+  std::chrono::milliseconds first{10'000};
+  std::chrono::milliseconds interval{60'000};
+};
+
 struct Parts {
   std::function<Result<std::unique_ptr<vsock::Backend>>(const std::filesystem::path& run_dir)>
       open_vsock;
@@ -29,6 +36,8 @@ struct Parts {
   std::function<std::unique_ptr<agent_client::Agent>(UniqueFd socket)> connect_agent;
   /// The pod's network; answers null, or is null itself, where it has no namespace of its own.
   std::function<Result<std::unique_ptr<network::PodNetwork>>()> open_network;
+  /// When guests' clocks are compared with the host's.
+  ClockChecks clock_checks;
   /// What this host has for VMs.
   VmSize host;
   /// Null: every VM boots.

@@ -309,6 +309,7 @@ Async<std::chrono::microseconds> PodVm::greet_agent(VmWanted wanted) {
   log::info("sandbox is up", {{"guest_kernel", info->kernel_release},
                               {"agent_version", info->agent_version},
                               {"vm_pid", std::to_string(vm_->identity().pid)}});
+  asio::co_spawn(executor_, keep_clock(), asio::detached);
   co_return info->agent_setup_time;
 }
 

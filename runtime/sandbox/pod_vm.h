@@ -121,6 +121,10 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   /// Answers how long the agent needed before it was ready.
   Async<std::chrono::microseconds> greet_agent(VmWanted wanted);
 
+  // pod_vm_clock.cc
+  asio::awaitable<void> keep_clock();
+  Async<void> check_clock();
+
   // pod_vm_size.cc
   void leave_room(hypervisor::VmConfig& vm) const;
   void size_for(hypervisor::VmConfig& vm, const VmWanted& wanted);

@@ -45,6 +45,21 @@ TEST_CASE_METHOD(VmFixture, "a VM without a container, which the first one joins
   CHECK(script.nothing_left());
 }
 
+TEST_CASE_METHOD(VmFixture, "a guest's clock that is wrong is corrected, once") {
+  script.clock_ahead = seconds(GENERATE(-3, 3, 100'000));
+  const auto ahead = script.clock_ahead;
+  REQUIRE(boot());
+  REQUIRE(script.clock_gains.size() == 1);
+  CHECK(std::chrono::abs(script.clock_gains.front() + ahead) < seconds(1));
+  REQUIRE(run(sandbox->shutdown()));
+}
+
+TEST_CASE_METHOD(VmFixture, "a guest's clock that is right is left alone") {
+  REQUIRE(boot());
+  CHECK(script.clock_gains.empty());
+  REQUIRE(run(sandbox->shutdown()));
+}
+
 TEST_CASE_METHOD(VmFixture, "a boot that fails leaves nothing, and says why") {
   script.fail_at = Step::kCreateSandbox;
   auto booted = boot();

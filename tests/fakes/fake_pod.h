@@ -344,6 +344,13 @@ class FakeAgent : public agent_client::Agent {
         fmt::format("resize guest {}{}", processors, hot_memory ? " hot memory" : ""));
     co_return Status{};
   }
+  Async<std::chrono::nanoseconds> adjust_clock(std::chrono::nanoseconds gain) override {
+    const auto now = std::chrono::system_clock::now().time_since_epoch() + script_.clock_ahead;
+    script_.clock_ahead += gain;
+    if (gain.count() != 0) script_.clock_gains.push_back(gain);
+    co_await asio::post(script_.executor, asio::use_awaitable);
+    co_return now + gain;
+  }
   Async<void> update_container(const std::string&, const std::string&) override {
     script_.calls.emplace_back("update");
     co_return Status{};
@@ -434,6 +441,7 @@ inline sandbox::Parts make_parts(Script& script) {
     if (!script.has_network) return nullptr;
     return std::make_unique<FakeNetwork>(script);
   };
+  parts.clock_checks.first = std::chrono::milliseconds(0);
   parts.open_storage = [&script](auto&&,
                                  auto&) -> Result<std::unique_ptr<storage::ContainerStorage>> {
     KATA_CHECK(script.at(Step::kOpenStorage));

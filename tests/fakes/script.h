@@ -1,6 +1,7 @@
 // What a test tells the fake parts of a pod to do, and what they count (fake_pod.h).
 #pragma once
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <map>
@@ -66,6 +67,8 @@ struct Script {
   agent_client::SandboxSettings last_settings;
   agent_client::ContainerSpec last_spec;  // of the container created last
   agent_client::ContainerRoot last_root;
+  std::chrono::nanoseconds clock_ahead{};  // the guest's
+  std::vector<std::chrono::nanoseconds> clock_gains;
   uint64_t oom_kills = 0;
   bool has_network = false;             // a namespace of its own
   std::vector<std::string> interfaces;  // that are in it

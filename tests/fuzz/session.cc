@@ -151,6 +151,8 @@ void Host::take(const Step& step) {
       return update_network(step.update_network());
     case Step::kResizeGuest:
       return resize_guest(step.resize_guest());
+    case Step::kAdjustClock:
+      return call(rpc::adjust_clock, step.adjust_clock());
     case Step::kGetMetrics:
       return call(rpc::get_metrics, step.get_metrics());
     case Step::kPing:
