@@ -5,7 +5,6 @@
 #include "agent/rpc/metrics.h"
 #include "agent/sandbox/clock.h"
 #include "agent/sandbox/modules.h"
-#include "agent/sandbox/processors.h"
 #include "common/base/id.h"
 #include "common/log/log.h"
 
@@ -227,12 +226,12 @@ Result<pb::UpdateNetworkResponse> update_network(sandbox::Sandbox& sandbox,
   return pb::UpdateNetworkResponse();
 }
 
-Result<pb::ResizeGuestResponse> resize_guest(sandbox::Sandbox&,
+Result<pb::ResizeGuestResponse> resize_guest(sandbox::Sandbox& sandbox,
                                              const pb::ResizeGuestRequest& request) {
   // The host waits a little longer.
   constexpr std::chrono::seconds kProcessorLimit{10};
   if (request.hot_memory()) KATA_CHECK(sandbox::load_module_on_demand("virtio_mem"));
-  KATA_CHECK(sandbox::use_processors(request.processors(), kProcessorLimit));
+  KATA_CHECK(sandbox.use_processors(request.processors(), kProcessorLimit));
   return pb::ResizeGuestResponse();
 }
 

@@ -7,9 +7,11 @@
 #include <sys/mount.h>
 #include <sys/utsname.h>
 
+#include "agent/network/queues.h"
 #include "agent/sandbox/clock.h"
 #include "agent/sandbox/identity.h"
 #include "agent/sandbox/memory.h"
+#include "agent/sandbox/processors.h"
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
 #include "common/log/log.h"
@@ -110,6 +112,15 @@ Status Sandbox::correct_clock(int64_t host_unix_ns) {
     if (!containers_.empty()) return {};
   }
   return owns_guest_ ? set_clock(host_unix_ns, kMaxAgeOfMessage) : Status{};
+}
+
+Status Sandbox::use_processors(uint32_t count, std::chrono::seconds limit) {
+  KATA_CHECK(sandbox::use_processors(count, limit));
+  if (!owns_guest_) return {};
+  // With fewer queues the network is slower, and that is all.
+  if (Status used = network::use_queues(count); !used)
+    log::warning("queues of the network cards", {{"error", used.error().message()}});
+  return {};
 }
 
 Status Sandbox::adjust_clock(std::chrono::nanoseconds gain) {

@@ -56,6 +56,9 @@ class Sandbox {
   /// Sets the guest's clock by the host's, unless there is a container that would see the step.
   Status correct_clock(int64_t host_unix_ns);
 
+  /// The guest's processors and what goes by their number. See processors.h.
+  Status use_processors(uint32_t count, std::chrono::seconds limit);
+
   /// See clock.h; 0: nothing. An agent that is no guest's leaves the clock as it is.
   Status adjust_clock(std::chrono::nanoseconds gain);
 

@@ -150,8 +150,8 @@ TEST_CASE("devices are JSON, with their sockets and descriptors") {
 
 TEST_CASE("a network card is a tap's descriptor, and vhost's where there is one") {
   VmConfig config = example();
-  config.devices = {NetworkCard{.tap_fd = 50, .vhost_fd = -1, .mac = "02:00:00:00:00:01"},
-                    NetworkCard{.tap_fd = 60, .vhost_fd = 61, .mac = "02:00:00:00:00:02"}};
+  config.devices = {NetworkCard{.tap_fds = {50}, .vhost_fds = {}, .mac = "02:00:00:00:00:01"},
+                    NetworkCard{.tap_fds = {60}, .vhost_fds = {61}, .mac = "02:00:00:00:00:02"}};
   const auto rendered = render_command_line(config, kQmpFd);
   REQUIRE(rendered.has_value());
   CHECK(rendered->fds == std::vector<int>{kQmpFd, 50, 60, 61});
@@ -168,6 +168,31 @@ TEST_CASE("a network card is a tap's descriptor, and vhost's where there is one"
   CHECK(card["driver"] == "virtio-net-pci");
   CHECK(card["netdev"] == "dev1-tap");
   CHECK(card["mac"] == "02:00:00:00:00:02");
+  CHECK(card["mq"] == false);
+}
+
+TEST_CASE("a network card with several queues") {
+  VmConfig config = example();
+  config.devices = {NetworkCard{.tap_fds = {50, 51}, .vhost_fds = {60, 61}, .mac = "02::1"}};
+  const auto rendered = render_command_line(config, kQmpFd);
+  REQUIRE(rendered.has_value());
+  CHECK(rendered->fds == std::vector<int>{kQmpFd, 50, 51, 60, 61});
+  const auto netdev = nlohmann::json::parse(values(rendered->arguments, "-netdev").at(0));
+  CHECK(netdev == nlohmann::json{{"type", "tap"},
+                                 {"id", "dev0-tap"},
+                                 {"fds", "4:5"},
+                                 {"vhost", true},
+                                 {"vhostfds", "6:7"}});
+  CHECK(nlohmann::json::parse(values(rendered->arguments, "-device").back())["mq"] == true);
+}
+
+TEST_CASE("a network card without a tap, or with another number of vhost's queues, is refused") {
+  VmConfig config = example();
+  const auto vhosts = GENERATE(std::vector<int>{}, std::vector<int>{60});
+  std::vector<int> taps;
+  if (!vhosts.empty()) taps = {50, 51};
+  config.devices = {NetworkCard{.tap_fds = taps, .vhost_fds = vhosts, .mac = "02::1"}};
+  CHECK(render_command_line(config, kQmpFd).error().code() == Code::kInvalidArgument);
 }
 
 TEST_CASE("with root ports, the devices are in the first one's slot, and the rest are free") {

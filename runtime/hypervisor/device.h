@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace kata::hypervisor {
 
@@ -41,9 +42,10 @@ struct Block {
 /// virtio-net-pci on a tap of the host that was opened with IFF_VNET_HDR. The descriptors are
 /// borrowed and must stay open until the VM has been launched, or has answered to attach().
 struct NetworkCard {
-  int tap_fd = -1;
-  /// Of /dev/vhost-net; -1: QEMU moves the packets itself.
-  int vhost_fd = -1;
+  /// One for each queue pair (VIRTIO 1.2, section 5.1.2); several: opened with IFF_MULTI_QUEUE.
+  std::vector<int> tap_fds;
+  /// Of /dev/vhost-net, as many; none: QEMU moves the packets itself.
+  std::vector<int> vhost_fds;
   std::string mac;
 };
 

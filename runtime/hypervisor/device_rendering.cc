@@ -126,13 +126,26 @@ Result<RenderedDevice> render(const Block& block, const std::string& id, const N
   return rendered;
 }
 
+/// As QEMU takes lists of them.
+std::string name_fds(const std::vector<int>& fds, const NameFd& name_fd) {
+  std::vector<std::string> names;
+  for (const int fd : fds) names.push_back(name_fd(fd));
+  return fmt::to_string(fmt::join(names, ":"));
+}
+
 Result<RenderedDevice> render(const NetworkCard& card, const std::string& id,
                               const NameFd& name_fd) {
   const std::string netdev_id = id + "-tap";
-  nlohmann::json netdev = {{"type", "tap"}, {"id", netdev_id}, {"fd", name_fd(card.tap_fd)}};
-  if (card.vhost_fd >= 0) {
+  if (card.tap_fds.empty() ||
+      (!card.vhost_fds.empty() && card.vhost_fds.size() != card.tap_fds.size()))
+    return fail(Code::kInvalidArgument, "a network card of {} queues with {} of vhost",
+                card.tap_fds.size(), card.vhost_fds.size());
+  const bool has_several = card.tap_fds.size() > 1;
+  nlohmann::json netdev = {{"type", "tap"}, {"id", netdev_id}};
+  netdev[has_several ? "fds" : "fd"] = name_fds(card.tap_fds, name_fd);
+  if (!card.vhost_fds.empty()) {
     netdev["vhost"] = true;
-    netdev["vhostfd"] = name_fd(card.vhost_fd);
+    netdev[has_several ? "vhostfds" : "vhostfd"] = name_fds(card.vhost_fds, name_fd);
   }
   // Nobody boots from the network: no ROM for it.
   return RenderedDevice{.object = {},
@@ -144,6 +157,7 @@ Result<RenderedDevice> render(const NetworkCard& card, const std::string& id,
                                    {"id", id},
                                    {"netdev", netdev_id},
                                    {"mac", card.mac},
+                                   {"mq", has_several},
                                    {"romfile", ""}}};
 }
 

@@ -18,6 +18,17 @@ namespace {
 /// Of our taps: scan() leaves them out.
 constexpr std::string_view kTapPrefix = "kata-tap";
 
+/// All or none.
+std::vector<UniqueFd> open_vhosts(uint32_t count) {
+  std::vector<UniqueFd> vhosts;
+  while (vhosts.size() < count) {
+    UniqueFd vhost(::open("/dev/vhost-net", O_RDWR | O_CLOEXEC));
+    if (!vhost) return {};
+    vhosts.push_back(std::move(vhost));
+  }
+  return vhosts;
+}
+
 class KernelPodNetwork : public PodNetwork {
  public:
   KernelPodNetwork(NlSocket socket, NlSocket events, Loopback loopback)
@@ -27,7 +38,7 @@ class KernelPodNetwork : public PodNetwork {
       log::warning("leave the pod's network", {{"error", ended.error().message()}});
   }
 
-  Result<std::vector<Card>> connect_new(Which which) override {
+  Result<std::vector<Card>> connect_new(Which which, uint32_t queues) override {
     KATA_TRY(const Found found, scan(socket_, kTapPrefix));
     forget_gone(found);
     std::vector<Card> cards;
@@ -35,7 +46,7 @@ class KernelPodNetwork : public PodNetwork {
     for (const FoundInterface& candidate : found.interfaces) {
       if (connected_.contains(candidate.index)) continue;
       if (which == Which::kUntried && failed_.contains(candidate.index)) continue;
-      auto card = connect(candidate);
+      auto card = connect(candidate, queues);
       if (!card) {
         failed_.insert(candidate.index);
         (void)forget(made);
@@ -88,8 +99,8 @@ class KernelPodNetwork : public PodNetwork {
   }
 
  private:
-  Result<Card> connect(const FoundInterface& found) {
-    KATA_TRY(Tap tap, open_tap(fmt::format("{}{}", kTapPrefix, found.index)));
+  Result<Card> connect(const FoundInterface& found, uint32_t queues) {
+    KATA_TRY(Tap tap, open_tap(fmt::format("{}{}", kTapPrefix, found.index), queues));
     KATA_CHECK(set_up(socket_, tap.index, found.interface.mtu));
     KATA_CHECK(redirect(socket_, found.index, tap.index));
     if (Status set = set_queue_length(socket_, found.index, found.queue_length); !set) {
@@ -97,11 +108,10 @@ class KernelPodNetwork : public PodNetwork {
       return std::unexpected(set.error());
     }
     connected_.emplace(found.index, found.interface.name);
-    Card card{.interface = found.interface.name,
-              .mac = found.interface.mac,
-              .tap = std::move(tap.fd),
-              .vhost = UniqueFd(::open("/dev/vhost-net", O_RDWR | O_CLOEXEC))};
-    return card;
+    return Card{.interface = found.interface.name,
+                .mac = found.interface.mac,
+                .queues = std::move(tap.queues),
+                .vhosts = open_vhosts(queues)};
   }
 
   /// What is not there any more has taken its redirection along.

@@ -5,6 +5,7 @@
 // has made there stays as it is, but for an ingress qdisc while the VM runs.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,10 +21,14 @@ struct Card {
   /// In the namespace.
   std::string interface;
   std::string mac;
-  UniqueFd tap;
-  /// Of /dev/vhost-net; empty where the host has none.
-  UniqueFd vhost;
+  /// Of one tap, one for each of its queues.
+  std::vector<UniqueFd> queues;
+  /// Of /dev/vhost-net, one for each queue; none where the host has no such device.
+  std::vector<UniqueFd> vhosts;
 };
+
+/// More are not made: with vhost-net each is a thread of the host's kernel.
+inline constexpr uint32_t kMaxQueues = 16;
 
 /// Used on one thread; the calls are requests to the kernel and wait for nothing else. Destroyed:
 /// disconnect_all().
@@ -38,9 +43,10 @@ class PodNetwork {
     /// events().
     kUntried,
   };
-  /// A card for each interface that has come since the last call. Where one cannot be made, the
-  /// error names its interface, and none of this call is there.
-  virtual Result<std::vector<Card>> connect_new(Which which) = 0;
+  /// A card for each interface that has come since the last call, each with `queues`, 1 to
+  /// kMaxQueues: a processor's own. Where one cannot be made, the error names its interface, and
+  /// none of this call is there.
+  virtual Result<std::vector<Card>> connect_new(Which which, uint32_t queues) = 0;
 
   /// What the guest is to have now, of the interfaces that have a card.
   virtual Result<Network> read() = 0;

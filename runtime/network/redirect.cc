@@ -107,23 +107,33 @@ Status add_filter(const NlSocket& socket, int from, int to) {
                         rtnl_cls_add(socket.get(), filter.get(), NLM_F_CREATE));
 }
 
+Result<UniqueFd> open_queue(const std::string& tap, int flags) {
+  UniqueFd queue(::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!queue) return fail_errno("open /dev/net/tun");
+  ifreq request{};
+  if (tap.size() >= sizeof(request.ifr_name))
+    return fail(Code::kInvalidArgument, "\"{}\" is too long for an interface's name", tap);
+  std::memcpy(request.ifr_name, tap.data(), tap.size());
+  request.ifr_flags = static_cast<short>(flags);
+  if (::ioctl(queue.get(), TUNSETIFF, &request) == 0) return queue;
+  if (errno == EBUSY)
+    return fail(Code::kFailedPrecondition,
+                "another VM has it already (by {}): a network namespace is one pod's", tap);
+  return fail_errno(fmt::format("make the tap {}", tap));
+}
+
 }  // namespace
 
-Result<Tap> open_tap(const std::string& name) {
+Result<Tap> open_tap(const std::string& name, uint32_t queues) {
   Tap tap;
-  tap.fd = UniqueFd(::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!tap.fd) return fail_errno("open /dev/net/tun");
-  ifreq request{};
-  if (name.size() >= sizeof(request.ifr_name))
-    return fail(Code::kInvalidArgument, "\"{}\" is too long for an interface's name", name);
-  std::memcpy(request.ifr_name, name.data(), name.size());
   // Packets go with the header in which segments and checksums are left for the other side to do.
-  request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL;
-  if (::ioctl(tap.fd.get(), TUNSETIFF, &request) != 0) {
-    if (errno == EBUSY)
-      return fail(Code::kFailedPrecondition,
-                  "another VM has it already (by {}): a network namespace is one pod's", name);
-    return fail_errno(fmt::format("make the tap {}", name));
+  int flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+  if (queues > 1) flags |= IFF_MULTI_QUEUE;
+  while (tap.queues.size() < queues) {
+    // Only the first makes it, the others join.
+    const int exclusive = tap.queues.empty() ? IFF_TUN_EXCL : 0;
+    KATA_TRY(UniqueFd queue, open_queue(name, flags | exclusive));
+    tap.queues.push_back(std::move(queue));
   }
   tap.index = static_cast<int>(::if_nametoindex(name.c_str()));
   if (tap.index == 0) return fail_errno(fmt::format("find the tap {}", name));

@@ -2,7 +2,9 @@
 // tc's ingress hook, so that the guest is on the interface's link with the interface's addresses.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "common/base/unique_fd.h"
 #include "common/error/error.h"
@@ -13,12 +15,12 @@ namespace kata::network {
 /// A tap in the namespace that the calling thread is in; it lives as long as somebody has a
 /// descriptor of it.
 struct Tap {
-  UniqueFd fd;
+  std::vector<UniqueFd> queues;
   int index = 0;
 };
 
-/// AlreadyExists: there is an interface of this name. NotFound: no /dev/net/tun.
-Result<Tap> open_tap(const std::string& name);
+/// FailedPrecondition: there is an interface of this name. NotFound: no /dev/net/tun.
+Result<Tap> open_tap(const std::string& name, uint32_t queues);
 
 Status set_up(const NlSocket& socket, int index, uint32_t mtu);
 

@@ -1,5 +1,8 @@
 // Pods with interfaces.
+#include <fstream>
+
 #include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 
 #include "tests/fakes/pod_fixture.h"
 
@@ -22,6 +25,20 @@ TEST_CASE_METHOD(NetworkPod, "interfaces that are there become cards of the VM t
   CHECK(script.calls == Calls{"network eth0 net1"});
   REQUIRE(run(sandbox->shutdown()));
   CHECK(script.nothing_left());
+}
+
+TEST_CASE_METHOD(NetworkPod, "a card has a queue for each processor") {
+  auto spec = nlohmann::json::parse(kTestConfigJson);
+  spec["linux"]["resources"]["cpu"] = {{"quota", 250000}, {"period", 100000}};
+  std::ofstream(root / "bundle/config.json") << spec;
+  REQUIRE(create("c"));
+  CHECK(script.last_vm.vcpus == 3);
+  CHECK(script.network_queues == 3);
+  // One that comes later, too.
+  script.network_queues = 0;
+  script.interfaces = {"eth0"};
+  REQUIRE(run(sandbox->start("c", "")));
+  CHECK(script.network_queues == 3);
 }
 
 TEST_CASE_METHOD(NetworkPod, "interfaces that come before the start are plugged in") {

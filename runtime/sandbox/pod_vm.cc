@@ -67,7 +67,7 @@ Async<void> PodVm::run_boot_steps(VmWanted wanted) {
   KATA_CO_CHECK(start_share());
   mark_stage("share");
   KATA_CO_CHECK(listen_to_console());
-  KATA_CO_CHECK(open_network());
+  KATA_CO_CHECK(open_network(size_wanted(wanted).vcpus));
   KATA_CO_CHECK(save_state());
   if (saved) {
     KATA_CO_CHECK(co_await continue_template(*std::move(saved), wanted));

@@ -127,6 +127,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
 
   // pod_vm_size.cc
   void leave_room(hypervisor::VmConfig& vm) const;
+  VmSize size_wanted(const VmWanted& wanted) const;
   void size_for(hypervisor::VmConfig& vm, const VmWanted& wanted);
   void note_size(const hypervisor::VmConfig& vm);
   VmSize size_of(const Demand& demand) const;
@@ -135,7 +136,7 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   Async<void> change_size(VmSize wanted);
 
   // pod_vm_network.cc
-  Status open_network();
+  Status open_network(uint32_t vcpus);
   asio::awaitable<void> follow_network();
   Async<void> bring_network_up_to_date(network::PodNetwork::Which which);
   Async<void> connect_late(network::PodNetwork::Which which);

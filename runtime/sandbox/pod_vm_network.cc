@@ -1,5 +1,7 @@
 // The part of PodVm that is about the pod's network: the guest's cards, and what it is told of
 // them.
+#include <algorithm>
+
 #include <unistd.h>
 
 #include "common/log/log.h"
@@ -13,25 +15,34 @@ using network::PodNetwork;
 
 namespace {
 
+std::vector<int> borrow(const std::vector<UniqueFd>& fds) {
+  std::vector<int> numbers;
+  for (const UniqueFd& fd : fds) numbers.push_back(fd.get());
+  return numbers;
+}
+
 std::vector<Device> devices_of(const std::vector<Card>& cards) {
   std::vector<Device> devices;
   for (const Card& card : cards) {
     hypervisor::NetworkCard device;
-    device.tap_fd = card.tap.get();
-    device.vhost_fd = card.vhost.get();
+    device.tap_fds = borrow(card.queues);
+    device.vhost_fds = borrow(card.vhosts);
     device.mac = card.mac;
     devices.emplace_back(std::move(device));
   }
   return devices;
 }
 
+/// So that each processor has its own.
+uint32_t queues_for(uint32_t vcpus) { return std::clamp(vcpus, 1U, network::kMaxQueues); }
+
 }  // namespace
 
-Status PodVm::open_network() {
+Status PodVm::open_network(uint32_t vcpus) {
   if (!parts_.open_network) return {};
   KATA_TRY(network_, parts_.open_network());
   if (!network_) return {};
-  KATA_TRY(cards_, network_->connect_new(PodNetwork::Which::kAll));
+  KATA_TRY(cards_, network_->connect_new(PodNetwork::Which::kAll, queues_for(vcpus)));
   network_events_.emplace(executor_, ::dup(network_->events()));
   if (UniqueFd loopback = network_->take_loopback())
     loopback_.emplace(executor_, loopback.release());
@@ -94,7 +105,7 @@ Async<void> PodVm::bring_network_up_to_date(PodNetwork::Which which) {
 }
 
 Async<void> PodVm::connect_late(PodNetwork::Which which) {
-  KATA_CO_TRY(std::vector<Card> cards, network_->connect_new(which));
+  KATA_CO_TRY(std::vector<Card> cards, network_->connect_new(which, queues_for(size_.vcpus)));
   if (cards.empty()) co_return Status{};
   Status attached = co_await attach_late_cards(cards);
   if (attached) co_return Status{};

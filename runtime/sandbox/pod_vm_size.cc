@@ -27,14 +27,18 @@ void PodVm::leave_room(VmConfig& vm) const {
   vm.max_memory_mib = vm.memory_mib + hot / kHotMemoryBlockMib * kHotMemoryBlockMib;
 }
 
+VmSize PodVm::size_wanted(const VmWanted& wanted) const {
+  const config::Hypervisor& config = options_.config.hypervisor;
+  return vm_size(config, wanted.demand, largest_vm(config, parts_.host));
+}
+
 /// Of a VM that boots for its pod alone.
 void PodVm::size_for(VmConfig& vm, const VmWanted& wanted) {
-  const config::Hypervisor& config = options_.config.hypervisor;
-  const VmSize size = vm_size(config, wanted.demand, largest_vm(config, parts_.host));
+  const VmSize size = size_wanted(wanted);
   vm.vcpus = size.vcpus;
   vm.memory_mib = size.memory_mib;
   // Only VMs that are ours alone can be changed.
-  if (wanted.resizable && config.launcher == config::LauncherChoice::kDirect)
+  if (wanted.resizable && options_.config.hypervisor.launcher == config::LauncherChoice::kDirect)
     leave_room(vm);
   else
     vm.max_memory_mib = vm.max_vcpus = 0;

@@ -67,14 +67,15 @@ class FakeNetwork : public network::PodNetwork {
     for (const int end : events_) ::close(end);
   }
 
-  Result<std::vector<network::Card>> connect_new(Which which) override {
+  Result<std::vector<network::Card>> connect_new(Which which, uint32_t queues) override {
+    script_.network_queues = queues;
     std::vector<network::Card> cards;
     for (const std::string& name : script_.interfaces) {
       if (which == Which::kUntried && failed_.contains(name)) continue;
       if (!connected_.insert(name).second) continue;
       ++script_.network_attempts;
       ++script_.connected_interfaces;
-      cards.push_back({.interface = name, .mac = "02:00:00:00:00:01", .tap = {}, .vhost = {}});
+      cards.push_back({.interface = name, .mac = "02:00:00:00:00:01", .queues = {}, .vhosts = {}});
     }
     return cards;
   }

@@ -74,6 +74,7 @@ struct Script {
   std::vector<std::string> interfaces;  // that are in it
   int connected_interfaces = 0;
   int network_attempts = 0;  // to make cards
+  uint32_t network_queues = 0;
   std::map<std::string, sys::Promise<Result<agent_client::ProcessExit>>> exits;
   std::set<std::string> ignores_sigterm;
   bool guest_hangs = false;             // takes no signal any more

@@ -1,5 +1,7 @@
 """The VM is as large as its containers' limits want it, and becomes so while it runs."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc
 import pytest
 
@@ -59,6 +61,29 @@ def test_size_follows_the_limits(template, run_kata_pod, kata_config):
     assert_size(container, 512, 1)
     container.update(**limits(768, 2))
     assert_size(container, 768, 2)
+
+
+@pytest.mark.parametrize("template", ["off", "auto"])
+def test_each_processor_has_a_queue(template, run_kata_pod, kata_config, cri):
+    """Of the network card, also when the processors came after it."""
+    kata_config.change(hypervisor={"default_maxvcpus": 4}, factory={"template": template})
+    pod = run_kata_pod(linux={"resources": limits(64, 3)})
+    container = pod.start("sleep", "1000", resources=limits(64, 3))
+    queues = "ls -d /sys/class/net/eth0/queues/rx-* | wc -l"
+    assert container.sh(queues).text == "3\n"
+    # More than every buffer, by several connections at once.
+    page = pod.start("nc", "-ll", "-p", "80", "-e", "seq", "1000000", name="page")
+    page.sh("until nc 127.0.0.1 80 </dev/null | grep -q 1; do sleep 0.1; done")
+    command = f"busybox nc {pod.ip} 80 </dev/null | sha256sum"
+    expected = cri.node.run("sh", "-c", "seq 1000000 | sha256sum")
+    with ThreadPoolExecutor() as threads:
+        taken = list(threads.map(lambda _: cri.node.run("sh", "-c", command), range(8)))
+    assert taken == [expected] * 8
+    # A VM keeps the processors that it has booted with.
+    container.update(**limits(64, 1))
+    assert container.sh(queues).text == container.sh("nproc").text
+    container.update(**limits(64, 4))
+    assert container.sh(f"nproc; {queues}").text == "4\n3\n"
 
 
 def test_a_container_that_was_not_announced(run_kata_pod):
