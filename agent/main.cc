@@ -141,9 +141,10 @@ struct Agent {
     KATA_TRY(loop, sandbox::EventLoop::start());
     KATA_TRY(reaper, sandbox::Reaper::start(*loop));
     KATA_TRY(executable, open_own_executable());
-    sandbox = std::make_unique<sandbox::Sandbox>(
-        container::Environment{*loop, *reaper, *listeners, executable.get(), options.cgroup_root},
-        options.guest, setup_time);
+    container::Environment environment{*loop, *reaper, *listeners, executable.get(),
+                                       options.cgroup_root};
+    if (options.guest) environment.hugepages = std::make_shared<storage::Hugepages>();
+    sandbox = std::make_unique<sandbox::Sandbox>(environment, options.guest, setup_time);
     KATA_TRY(server, rpc::Server::start(*sandbox));
     if (loopback) KATA_CHECK(serve_connections(*loop, *loopback, network::connect_to_loopback));
     return serve_connections(*loop, *control, [this](UniqueFd connection) {

@@ -23,5 +23,7 @@ inline constexpr std::string_view kShareMountPoint = "/run/kata/share";
 /// Directory of the share with what of the host the pod's containers have, each in a place of its
 /// own however many containers there are. No container's id begins so.
 inline constexpr std::string_view kShareBinds = ".binds";
+/// Directory of the guest with the mounts that stand for the host's file systems of huge pages.
+inline constexpr std::string_view kHugepageVolumes = "/run/kata/hugepages";
 
 }  // namespace kata

@@ -106,6 +106,7 @@ Result<std::shared_ptr<Container>> Container::create(const Environment& environm
   });
   KATA_CHECK(container->provide_volumes(request, spec));
   KATA_CHECK(container->cgroup_.apply(spec.linux.resources));
+  KATA_CHECK(container->provide_hugepages(request, spec));
   KATA_CHECK(container->limit_devices(spec.linux.resources.devices));
   if (spec.linux.seccomp) {
     KATA_TRY(container->seccomp_filter_, isolation::compile_filter(*spec.linux.seccomp));
@@ -130,6 +131,18 @@ Status Container::provide_volumes(CreateRequest& request, oci::Spec& spec) {
     KATA_TRY(spec, oci::parse_spec(request.spec_json));
   }
   storage::use_numbers(spec.linux.resources, volume_numbers_);
+  return {};
+}
+
+Status Container::provide_hugepages(const CreateRequest& request, const oci::Spec& spec) {
+  const auto& hugepages = environment_.hugepages;
+  if (!hugepages) return {};
+  KATA_CHECK(hugepages->reserve(id_, spec.linux.resources.hugepage_limits));
+  const bool has_volumes = !request.hugepage_volumes.empty();
+  if (storage::wants_hugepages_on_demand(spec, has_volumes))
+    KATA_CHECK(hugepages->make_on_demand());
+  for (const storage::HugepageVolume& volume : request.hugepage_volumes)
+    KATA_CHECK(hugepages->mount(volume));
   return {};
 }
 
@@ -323,7 +336,9 @@ Status Container::update(std::string_view resources_json) {
   if (check) checks_memory_usage_ = *check;
   check = checks_memory_usage_;
   if (!resources.devices.empty()) KATA_CHECK(limit_devices(resources.devices));
-  return cgroup_.apply(resources);
+  KATA_CHECK(cgroup_.apply(resources));
+  return environment_.hugepages ? environment_.hugepages->reserve(id_, resources.hugepage_limits)
+                                : Status{};
 }
 
 Status Container::remove() {
@@ -341,6 +356,7 @@ Status Container::kill_and_remove() {
   oom_watch_->close();
   KATA_CHECK(cgroup_.remove(kDeathTimeout));
   if (held_mounts_) held_mounts_->release();
+  if (environment_.hugepages) environment_.hugepages->release(id_);
   Status unmounted = disk_mounts_.unmount();
   environment_.share_mounts->release(share_places_);
   return unmounted;

@@ -30,6 +30,7 @@
 #include "agent/storage/volumes.h"
 #include "common/error/error.h"
 #include "common/oci/spec.h"
+#include "common/storage/hugepage_volume.h"
 
 namespace kata::container {
 
@@ -40,6 +41,7 @@ struct CreateRequest {
   StdioWanted stdio;
   std::optional<storage::RootDisks> root_disks = {};  // instead of rootfs
   std::vector<storage::Volume> volumes = {};
+  std::vector<storage::HugepageVolume> hugepage_volumes = {};
   std::vector<std::string> shares = {};  // where the sandbox's are mounted
   // See isolation::ContainerInfo.
   std::string bundle = {};
@@ -108,6 +110,7 @@ class Container : public std::enable_shared_from_this<Container> {
 
   /// Changes the specification, in both forms, to the guest's numbers and paths.
   Status provide_volumes(CreateRequest& request, oci::Spec& spec);
+  Status provide_hugepages(const CreateRequest& request, const oci::Spec& spec);
   Status create_init(const CreateRequest& request, const oci::Spec& spec);
   Result<std::string> provide_root(const CreateRequest& request);
   /// The parts of a request that a user namespace makes necessary.

@@ -65,6 +65,19 @@ std::vector<storage::Volume> volumes_of(const pb::CreateContainerRequest& reques
   return volumes;
 }
 
+std::vector<storage::HugepageVolume> hugepage_volumes_of(
+    const pb::CreateContainerRequest& request) {
+  std::vector<storage::HugepageVolume> volumes;
+  for (const pb::HugepageVolume& volume : request.hugepage_volumes())
+    volumes.push_back({.name = volume.name(),
+                       .page_bytes = volume.page_bytes(),
+                       .size_bytes = volume.size_bytes(),
+                       .mode = volume.mode(),
+                       .uid = volume.uid(),
+                       .gid = volume.gid()});
+  return volumes;
+}
+
 network::Interface interface_of(const pb::Interface& interface) {
   network::Interface out;
   out.name = interface.name();
@@ -133,6 +146,7 @@ Result<pb::CreateContainerResponse> create_container(sandbox::Sandbox& sandbox,
   wanted.rootfs = request.rootfs();
   if (request.has_root_disks()) wanted.root_disks = root_disks(request.root_disks());
   wanted.volumes = volumes_of(request);
+  wanted.hugepage_volumes = hugepage_volumes_of(request);
   wanted.stdio = {request.stdin(), request.stdout(), request.stderr()};
   wanted.bundle = request.bundle();
   for (const auto& [path, file] : request.hook_programs()) wanted.hook_programs[path] = file;

@@ -91,6 +91,9 @@ constexpr auto kIoKeys = std::to_array<Key<v2::IOEntry>>({
     {"wios", &v2::IOEntry::set_wios},
 });
 
+/// Of x86-64.
+constexpr std::array<const char*, 2> kHugepageSizes = {"2MB", "1GB"};
+
 std::optional<uint64_t> number(std::string_view text) {
   if (text == "max") return std::numeric_limits<uint64_t>::max();
   uint64_t value = 0;
@@ -163,6 +166,24 @@ void read_io(const ReadStatFile& read, v2::Metrics& out) {
   }
 }
 
+void read_hugepages(const ReadStatFile& read, v2::Metrics& out) {
+  for (const char* size : kHugepageSizes) {
+    const auto value_of = [&](const char* which) -> std::optional<uint64_t> {
+      auto text = read(fmt::format("hugetlb.{}.{}", size, which).c_str());
+      if (!text) return std::nullopt;
+      std::string_view rest = *text;
+      return number(take(rest, '\n'));
+    };
+    const auto current = value_of("current");
+    const auto limit = value_of("max");
+    if (!current || !limit) continue;
+    v2::HugeTlbStat& pages = *out.add_hugetlb();
+    pages.set_pagesize(size);
+    pages.set_current(*current);
+    pages.set_max(*limit);
+  }
+}
+
 }  // namespace
 
 v2::Metrics read_metrics(const ReadStatFile& read) {
@@ -178,6 +199,7 @@ v2::Metrics read_metrics(const ReadStatFile& read) {
       read, "memory.events",
       kMemoryEventKeys, [&]() -> auto& { return *out.mutable_memory_events(); });
   read_io(read, out);
+  read_hugepages(read, out);
   return out;
 }
 

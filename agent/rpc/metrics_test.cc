@@ -34,6 +34,10 @@ TEST_CASE("Metrics from all files") {
       {"memory.events", "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 6\n"},
       {"pids.current", "7\n"},
       {"pids.max", "max\n"},
+      {"hugetlb.2MB.current", "2097152\n"},
+      {"hugetlb.2MB.max", "4194304\n"},
+      {"hugetlb.1GB.current", "0\n"},
+      {"hugetlb.1GB.max", "max\n"},
       {"io.stat", "8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n254:16 rbytes=9\n"},
   });
   CHECK(metrics.cpu().usage_usec() == 9);
@@ -52,6 +56,12 @@ TEST_CASE("Metrics from all files") {
   CHECK(metrics.io().usage(0).wios() == 4);
   CHECK(metrics.io().usage(1).minor() == 16);
   CHECK(metrics.io().usage(1).rbytes() == 9);
+  REQUIRE(metrics.hugetlb_size() == 2);
+  CHECK(metrics.hugetlb(0).pagesize() == "2MB");
+  CHECK(metrics.hugetlb(0).current() == 2097152);
+  CHECK(metrics.hugetlb(0).max() == 4194304);
+  CHECK(metrics.hugetlb(1).pagesize() == "1GB");
+  CHECK(metrics.hugetlb(1).max() == kMax);
 }
 
 TEST_CASE("Metrics without controllers, and from lines that make no sense") {
@@ -61,10 +71,13 @@ TEST_CASE("Metrics without controllers, and from lines that make no sense") {
   CHECK_FALSE(none.has_memory_events());
   CHECK_FALSE(none.has_pids());
   CHECK_FALSE(none.has_io());
+  CHECK(none.hugetlb_size() == 0);
 
   auto odd = metrics_of({
       {"cpu.stat", "usage_usec\nuser_usec 5 6\n\n \nsystem_usec -4\nnr_periods 3"},
       {"memory.current", ""},
+      {"hugetlb.2MB.current", "1\n"},
+      {"hugetlb.2MB.max", "\n"},
       {"memory.max", "99999999999999999999999\n"},
       {"io.stat", "8 rbytes=1\n:0 rbytes=1\n8:0 rbytes wbytes= =3 rios=x wios=4\nx:y\n"},
   });
@@ -72,6 +85,7 @@ TEST_CASE("Metrics without controllers, and from lines that make no sense") {
   CHECK(odd.cpu().user_usec() == 0);
   CHECK(odd.cpu().nr_periods() == 3);
   CHECK_FALSE(odd.has_memory());
+  CHECK(odd.hugetlb_size() == 0);
   REQUIRE(odd.io().usage_size() == 1);
   CHECK(odd.io().usage(0).wios() == 4);
   CHECK(odd.io().usage(0).rbytes() == 0);

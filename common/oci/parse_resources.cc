@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
+#include <limits>
 
 #include "common/oci/readers.h"
 
@@ -25,11 +27,25 @@ bool is_page_size(std::string_view text) {
   return digits > 0 && text.front() != '0' && (unit == "KB" || unit == "MB" || unit == "GB");
 }
 
+int bits_of_unit(char first) {
+  if (first == 'K') return 10;
+  return first == 'M' ? 20 : 30;
+}
+
 bool has_space(std::string_view text) {
   return std::ranges::any_of(text, [](unsigned char c) { return std::isspace(c) != 0; });
 }
 
 }  // namespace
+
+uint64_t HugepageLimit::page_bytes() const {
+  uint64_t number = 0;
+  const char* const end = page_size.data() + page_size.size();
+  const auto [unit, error] = std::from_chars(page_size.data(), end, number);
+  if (error != std::errc() || unit == end) return 0;
+  const int bits = bits_of_unit(*unit);
+  return number > std::numeric_limits<uint64_t>::max() >> bits ? 0 : number << bits;
+}
 
 static void read(JsonReader& in, DeviceRule& out) {
   in.required("allow", out.allow);

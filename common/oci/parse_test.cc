@@ -308,6 +308,15 @@ TEST_CASE("resources that cgroup v2 does not have are refused by their place") {
         where + "network.priorities: cgroup v2 has no net_prio controller");
 }
 
+TEST_CASE("sizes of huge pages") {
+  const auto bytes = [](const char* size) { return HugepageLimit{size, 0}.page_bytes(); };
+  CHECK(bytes("64KB") == 65536);
+  CHECK(bytes("2MB") == 2097152);
+  CHECK(bytes("1GB") == 1073741824);
+  CHECK(bytes("17179869184GB") == 0);
+  CHECK(bytes("99999999999999999999MB") == 0);
+}
+
 TEST_CASE("resources that name nothing real") {
   const std::string where = "config.json: linux.resources.";
   auto with = [](const std::string& pointer, const json& value) {

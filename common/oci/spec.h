@@ -209,6 +209,9 @@ struct BlockIoResources {
 struct HugepageLimit {
   std::string page_size;  // "2MB"
   uint64_t limit = 0;     // bytes
+
+  /// Of one page; 0: more than can be counted.
+  uint64_t page_bytes() const;
 };
 
 struct InterfacePriority {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/network/network.h"
+#include "common/storage/hugepage_volume.h"
 #include "common/storage/volume_mount.h"
 #include "common/sys/async.h"
 
@@ -61,6 +62,7 @@ struct ContainerSpec {
   /// Files of the guest in place of programs of createContainer hooks, by the hooks' paths.
   std::map<std::string, std::string> hook_programs;
   std::vector<Volume> volumes;
+  std::vector<storage::HugepageVolume> hugepage_volumes;
 };
 
 /// vsock ports of a created process; 0 where the stream was not wanted.

@@ -61,6 +61,15 @@ void describe(const storage::VolumeMount& mount, pb::VolumeMount& out) {
   out.mutable_fs_group()->set_only_on_root_mismatch(mount.fs_group->only_on_root_mismatch);
 }
 
+void describe(const storage::HugepageVolume& volume, pb::HugepageVolume& out) {
+  out.set_name(volume.name);
+  out.set_page_bytes(volume.page_bytes);
+  out.set_size_bytes(volume.size_bytes);
+  out.set_mode(volume.mode);
+  out.set_uid(volume.uid);
+  out.set_gid(volume.gid);
+}
+
 void describe(const network::Interface& interface, pb::Interface& out) {
   out.set_name(interface.name);
   out.set_mac(interface.mac);
@@ -166,6 +175,8 @@ class GrpcAgent : public Agent {
       added->set_minor(volume.minor);
       for (const storage::VolumeMount& mount : volume.mounts) describe(mount, *added->add_mounts());
     }
+    for (const storage::HugepageVolume& volume : spec.hugepage_volumes)
+      describe(volume, *call->request.add_hugepage_volumes());
     call->request.set_rootfs(root.directory);
     for (const Disk& disk : root.disks) {
       auto* added = call->request.mutable_root_disks()->add_disks();

@@ -41,6 +41,7 @@ constexpr std::array kKnown = {
     Known{kHypervisor, "default_memory", Form::kNumber},
     Known{kHypervisor, "default_vcpus", Form::kNumber},
     Known{kHypervisor, "disable_block_device_use", Form::kFlag},
+    Known{kHypervisor, "enable_hugepages", Form::kFlag},
     Known{kHypervisor, "initrd", Form::kText, "valid_initrd_paths",
           &Hypervisor::valid_initrd_paths},
     Known{kHypervisor, "kernel", Form::kText, "valid_kernel_paths",

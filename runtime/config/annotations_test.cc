@@ -125,6 +125,7 @@ TEST_CASE("keys that are the node's alone are no annotations") {
                                       "virtio_fs_cache",
                                       "enable_debug",
                                       "disable_block_device_use",
+                                      "enable_hugepages",
                                       "reclaim_guest_freed_memory"};
   for (const Key& key : known_keys()) {
     const std::string_view word = key.table.substr(0, key.table.find('.'));

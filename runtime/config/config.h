@@ -33,6 +33,8 @@ struct Hypervisor {                                            // [hypervisor.qe
   /// A root on a block device or in an image file is shared like any other, too.
   bool disable_block_device_use = false;  // disable_block_device_use
   bool seccomp_sandbox = true;            // seccompsandbox
+  /// The VM's memory is of huge pages of the host (2 MiB), which it must have free.
+  bool enable_hugepages = false;  // enable_hugepages
   /// What the guest frees goes back to the host (free page reporting of virtio-balloon).
   bool reclaim_guest_freed_memory = false;  // reclaim_guest_freed_memory
   /// The profiles and labels that clients name are of the host's policies, which no guest has.

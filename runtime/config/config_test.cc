@@ -51,6 +51,7 @@ virtio_fs_daemon = "/opt/virtiofsd"
 virtio_fs_cache = "never"
 disable_block_device_use = true
 seccompsandbox = false
+enable_hugepages = true
 reclaim_guest_freed_memory = true
 disable_guest_apparmor = false
 disable_guest_selinux = false
@@ -86,6 +87,7 @@ template_path = "/run/t"
   CHECK(qemu.virtio_fs_cache == "never");
   CHECK(qemu.disable_block_device_use);
   CHECK_FALSE(qemu.seccomp_sandbox);
+  CHECK(qemu.enable_hugepages);
   CHECK(qemu.reclaim_guest_freed_memory);
   CHECK_FALSE(qemu.disable_guest_apparmor);
   CHECK_FALSE(qemu.disable_guest_selinux);
@@ -117,6 +119,11 @@ TEST_CASE("templates are for the direct launcher") {
   CHECK(refusal("[factory]\nenable_template = true\n") ==
         "line 2: the key 'enable_template' is not supported in [factory]: the nearest known one is "
         "'template'");
+}
+
+TEST_CASE("templates are for ordinary memory") {
+  CHECK(refusal("[hypervisor.qemu]\nenable_hugepages = true\n[factory]\ntemplate = \"auto\"\n")
+            .find("template = \"off\"") != std::string::npos);
 }
 
 TEST_CASE("an empty file leaves the defaults, with the installed guest image") {

@@ -132,6 +132,15 @@ void fill_in_guest_image(Config& config) {
 
 Status check_together(Config& config) {
   Hypervisor& qemu = config.hypervisor;
+  if (qemu.enable_hugepages && config.factory.use_template) {
+    if (!config.is_annotated)
+      return fail(Code::kInvalidArgument,
+                  "configuration {} [factory]: enable_hugepages = true has no templates, whose "
+                  "copies are of ordinary memory: set template = \"off\"",
+                  describe_sources(config));
+    // This pod's own wish: it boots.
+    config.factory.use_template = false;
+  }
   if (qemu.launcher != LauncherChoice::kLibvirt) return {};
   if (qemu.vsock == VsockChoice::kKernel)
     return fail(Code::kInvalidArgument,

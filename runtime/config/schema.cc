@@ -189,6 +189,7 @@ void add_hypervisor_keys(std::vector<Key>& keys) {
   add("virtio_fs_cache", &Hypervisor::virtio_fs_cache, one_of(kCacheModes));
   add("disable_block_device_use", &Hypervisor::disable_block_device_use, expect<bool>);
   add("seccompsandbox", &Hypervisor::seccomp_sandbox, expect<bool>);
+  add("enable_hugepages", &Hypervisor::enable_hugepages, expect<bool>);
   add("reclaim_guest_freed_memory", &Hypervisor::reclaim_guest_freed_memory, expect<bool>);
   add("disable_guest_apparmor", &Hypervisor::disable_guest_apparmor, expect<bool>);
   add("disable_guest_selinux", &Hypervisor::disable_guest_selinux, expect<bool>);

@@ -35,8 +35,11 @@ bool has_hot_memory(const VmConfig& config) { return config.max_memory_mib > con
 
 void add_memory(Renderer& out, const VmConfig& config) {
   if (config.memory_fd < 0) {
-    out.add("-object",
-            fmt::format("memory-backend-memfd,id=ram,size={}M,share=on", config.memory_mib));
+    // Not touched beforehand: pages that are reserved are there when the guest uses them.
+    const std::string pages =
+        config.hugepages ? fmt::format(",hugetlb=on,hugetlbsize={}M", kHotMemoryBlockMib) : "";
+    out.add("-object", fmt::format("memory-backend-memfd,id=ram,size={}M,share=on{}",
+                                   config.memory_mib, pages));
     return;
   }
   // The memfd back end makes its own; the file back end opens ours by its path.

@@ -109,6 +109,22 @@ TEST_CASE("room for processors and memory that come later") {
   CHECK(render_command_line(config, kQmpFd).error().code() == Code::kInvalidArgument);
 }
 
+TEST_CASE("memory in huge pages of the host") {
+  VmConfig config = example();
+  config.hugepages = true;
+  config.max_memory_mib = config.memory_mib + 1024;
+  config.devices = {HotMemory{.max_mib = 1024, .in_hugepages = true}};
+  const auto line = arguments(config);
+  CHECK(holds(values(line, "-object"),
+              "memory-backend-memfd,id=ram,size=256M,share=on,hugetlb=on,hugetlbsize=2M"));
+  CHECK(holds(values(line, "-object"),
+              R"({"hugetlb":true,"hugetlbsize":2097152,"id":"hot-memory-ram",)"
+              R"("qom-type":"memory-backend-memfd","reserve":false,"share":true,)"
+              R"("size":1073741824})"));
+  CHECK(holds(values(line, "-device"), R"({"driver":"virtio-mem-pci","id":"hot-memory",)"
+                                       R"("memdev":"hot-memory-ram","prealloc":true})"));
+}
+
 TEST_CASE("monitor and console") {
   const auto rendered = render_command_line(example(), kQmpFd);
   REQUIRE(rendered.has_value());

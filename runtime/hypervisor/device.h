@@ -56,6 +56,8 @@ inline constexpr uint64_t kHotMemoryBlockMib = 2;
 /// nothing to `max_mib`, in such blocks. A VM has at most one.
 struct HotMemory {
   uint64_t max_mib = 0;
+  /// Of the host (VmConfig::hugepages).
+  bool in_hugepages = false;
 };
 
 using Device =

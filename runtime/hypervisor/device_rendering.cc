@@ -19,6 +19,7 @@ constexpr size_t kMaxFsTagBytes = 36;
 constexpr size_t kMaxSerialBytes = 20;
 /// First CID that is a guest's (0 is the hypervisor, 1 local, 2 the host).
 constexpr uint32_t kFirstGuestCid = 3;
+constexpr uint64_t kBytesPerMib = 1024 * 1024;
 
 Status check_socket(const std::filesystem::path& socket) {
   if (socket.native().size() >= sizeof(sockaddr_un::sun_path))
@@ -168,10 +169,10 @@ Result<RenderedDevice> render(const HotMemory& memory, const std::string&, const
   const std::string backend = std::string(kHotMemoryId) + "-ram";
   // Shared, as all of the guest's RAM: the back ends of the VM's devices map it. Nothing of it is
   // used before the guest has it.
-  return RenderedDevice{
+  RenderedDevice rendered{
       .object = {{"qom-type", "memory-backend-memfd"},
                  {"id", backend},
-                 {"size", memory.max_mib * 1024 * 1024},
+                 {"size", memory.max_mib * kBytesPerMib},
                  {"share", true},
                  {"reserve", false}},
       .chardev_id = {},
@@ -179,6 +180,12 @@ Result<RenderedDevice> render(const HotMemory& memory, const std::string&, const
       .blockdev = {},
       .netdev = {},
       .device = {{"driver", "virtio-mem-pci"}, {"id", kHotMemoryId}, {"memdev", backend}}};
+  if (memory.in_hugepages) {
+    rendered.object.update({{"hugetlb", true}, {"hugetlbsize", kHotMemoryBlockMib * kBytesPerMib}});
+    // QEMU refuses then what the host has no pages for, rather than die when the guest uses it.
+    rendered.device["prealloc"] = true;
+  }
+  return rendered;
 }
 
 }  // namespace

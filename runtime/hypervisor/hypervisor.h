@@ -38,6 +38,8 @@ struct VmConfig {
   /// What the guest's memory may become with a HotMemory in the VM; not more than `memory_mib`:
   /// there will be none.
   uint64_t max_memory_mib = 0;
+  /// All memory in huge pages of the host, of kHotMemoryBlockMib, which it must have free.
+  bool hugepages = false;
   /// A balloon by which the guest tells of free pages, and QEMU gives them back to the host
   /// (virtio 1.2, section 5.5.6.7).
   bool free_page_reporting = false;

@@ -1,8 +1,13 @@
 #include "runtime/hypervisor/preflight.h"
 
+#include <algorithm>
+#include <charconv>
+
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
+
+#include "common/sys/file.h"
 
 namespace kata::hypervisor {
 namespace {
@@ -23,6 +28,16 @@ Status check_file(std::string_view what, const std::filesystem::path& path, int 
   if (::access(path.c_str(), access_mode) != 0)
     return fail_errno(fmt::format("{} '{}'", what, path.native()));
   return {};
+}
+
+Result<uint64_t> read_count(const std::filesystem::path& file) {
+  constexpr size_t kMaxBytes = 32;
+  auto text = sys::read_file(file, kMaxBytes);
+  if (!text) return std::unexpected(text.error().with_stage("enable_hugepages"));
+  uint64_t count = 0;
+  if (std::from_chars(text->data(), text->data() + text->size(), count).ec != std::errc())
+    return fail(Code::kInternal, "{} holds no number", file.native());
+  return count;
 }
 
 }  // namespace
@@ -59,13 +74,32 @@ Status check_vm_size(uint32_t vcpus, uint64_t memory_mib) {
   return {};
 }
 
+Status check_hugepages(uint64_t memory_mib, const std::filesystem::path& sysfs) {
+  if (memory_mib % kHotMemoryBlockMib != 0)
+    return fail(Code::kInvalidArgument,
+                "enable_hugepages: {} MiB are no whole number of pages of {} MiB: change "
+                "default_memory in [hypervisor.qemu]",
+                memory_mib, kHotMemoryBlockMib);
+  KATA_TRY(const uint64_t free, read_count(sysfs / "free_hugepages"));
+  // Promised to others who have not used them yet.
+  KATA_TRY(const uint64_t reserved, read_count(sysfs / "resv_hugepages"));
+  const uint64_t wanted = memory_mib / kHotMemoryBlockMib;
+  if (free >= reserved && free - reserved >= wanted) return {};
+  return fail(Code::kResourceExhausted,
+              "enable_hugepages: the VM wants {} huge pages of {} MiB, the host has {} free: raise "
+              "{}, or lower default_memory in [hypervisor.qemu]",
+              wanted, kHotMemoryBlockMib, free - std::min(free, reserved),
+              (sysfs / "nr_hugepages").native());
+}
+
 Status check_vm_config(const VmConfig& config) {
   KATA_CHECK(check_qemu_file(config.qemu_path));
   if (!config.for_restore) {
     KATA_CHECK(check_kernel_file(config.kernel));
     KATA_CHECK(check_initrd_file(config.initrd));
   }
-  return check_vm_size(config.vcpus, config.memory_mib);
+  KATA_CHECK(check_vm_size(config.vcpus, config.memory_mib));
+  return config.hugepages ? check_hugepages(config.memory_mib) : Status{};
 }
 
 Code code_of_qemu_output(std::string_view output) {

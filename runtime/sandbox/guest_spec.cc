@@ -10,6 +10,7 @@
 #include "common/oci/parse.h"
 #include "common/sys/file.h"
 #include "runtime/sandbox/pod_rules.h"
+#include "runtime/storage/hugepages.h"
 
 namespace kata::sandbox {
 namespace {
@@ -63,7 +64,7 @@ class GuestSpec {
       const oci::Mount& mount = bundle_.spec.mounts[i];
       sys::MountOptions options = sys::parse_mount_options(mount.options);
       bool is_bind = options.bind || mount.type == "bind";
-      if (!is_bind || is_guests_own(mount.source) || on_disks.contains(i)) continue;
+      if (!is_bind || on_disks.contains(i)) continue;
       if (is_pods_shm(mount, bundle_.spec)) {
         json()["mounts"][i]["source"] = kGuestShm;
         continue;
@@ -71,6 +72,9 @@ class GuestSpec {
       std::filesystem::path source(mount.source);
       // runc takes a relative source as relative to the bundle.
       if (source.is_relative()) source = bundle_.bundle / source;
+      KATA_TRY(const bool is_hugepages, place_hugepages(i, source));
+      // After it: /dev/hugepages is where hosts have theirs.
+      if (is_hugepages || is_guests_own(mount.source)) continue;
       KATA_TRY(const std::string place,
                place_on_share(
                    storage, source,
@@ -107,15 +111,30 @@ class GuestSpec {
     for (const char* kind : kHostHooks) json()["hooks"].erase(kind);
   }
 
+  std::vector<storage::HugepageVolume> take_hugepage_volumes() {
+    return std::move(hugepage_volumes_);
+  }
+
   std::string text() const { return json_.is_null() ? bundle_.json : json_.dump(); }
 
  private:
+  Result<bool> place_hugepages(uint32_t index, const std::filesystem::path& source) {
+    auto volume = storage::find_hugepage_volume(source);
+    if (!volume)
+      return std::unexpected(volume.error().with_stage(fmt::format("mounts[{}].source", index)));
+    if (!*volume) return false;
+    json()["mounts"][index]["source"] = fmt::format("{}/{}", kHugepageVolumes, (*volume)->name);
+    hugepage_volumes_.push_back(std::move(**volume));
+    return true;
+  }
+
   nlohmann::json& json() {
     if (json_.is_null()) json_ = nlohmann::json::parse(bundle_.json);
     return json_;
   }
 
   const BundleSpec& bundle_;
+  std::vector<storage::HugepageVolume> hugepage_volumes_;
   nlohmann::json json_;
 };
 
@@ -139,6 +158,7 @@ Result<agent_client::ContainerSpec> make_guest_spec(const BundleSpec& bundle, co
   agent_client::ContainerSpec spec;
   KATA_TRY(spec.hook_programs, provide_hook_programs(bundle.spec.hooks.create_container, storage));
   spec.oci_json = guest.text();
+  spec.hugepage_volumes = guest.take_hugepage_volumes();
   spec.bundle = bundle.bundle;
   return spec;
 }

@@ -75,6 +75,7 @@ Async<void> KataSandbox::build(ContainerPtr container, std::vector<RootfsMount> 
   KATA_CO_CHECK(check_not_stopping());
   KATA_CO_TRY(auto vm, running_vm());
   KATA_CO_CHECK(co_await make_room());
+  if (container->limits.has_hugepages()) KATA_CO_CHECK(co_await vm->await_memory());
   KATA_CO_TRY(container->storage, parts_.open_storage(vm->binds(), container->id));
   // A relative root.path is relative to the bundle; an absolute one replaces it.
   const std::filesystem::path bundle_rootfs = container->bundle / bundle.spec.root.path;

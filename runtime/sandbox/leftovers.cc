@@ -8,6 +8,7 @@
 #include "common/sys/pidfd.h"
 #include "runtime/hypervisor/vm_processes.h"
 #include "runtime/sandbox/host_cgroup.h"
+#include "runtime/sandbox/host_oom.h"
 #include "runtime/sandbox/state.h"
 
 namespace kata::sandbox {
@@ -85,6 +86,9 @@ Status remove_leftovers(const std::filesystem::path& run_dir) {
   std::filesystem::remove_all(run_dir, error);
   if (error)
     return fail_errno(fmt::format("sandbox cleanup: remove {}", run_dir.native()), error.value());
+  // The shim itself may have been among them.
+  if (const auto oom_kill = describe_oom_kill(groups))
+    log::error("sandbox cleanup", {{"reason", *oom_kill}});
   if (Status removed = remove_groups(groups); !removed)
     log::warning("sandbox cleanup", {{"error", removed.error().message()}});
   return {};

@@ -15,6 +15,7 @@ constexpr uint64_t kMillis = 1000;
 constexpr uint64_t kDefaultPeriodUs = 100'000;
 /// More than any machine has: keeps the sums of a pod's containers within their type.
 constexpr uint64_t kMostCpuMillis = uint64_t{1} << 32;
+constexpr uint64_t kMostHugepageMib = uint64_t{1} << 32;
 /// A quarter of what a guest has booted with may go into its map of the rest.
 constexpr uint64_t kHotMemoryPerBooted = 16;
 
@@ -57,12 +58,20 @@ void ContainerLimits::update(const oci::Resources& resources) {
   take(memory_bytes_, resources.memory.limit);
   take(cpu_quota_us_, resources.cpu.quota_us);
   take(cpu_period_us_, resources.cpu.period_us);
+  for (const oci::HugepageLimit& named : resources.hugepage_limits)
+    hugepage_bytes_[named.page_size] = named.limit;
+}
+
+bool ContainerLimits::has_hugepages() const {
+  return std::ranges::any_of(hugepage_bytes_, [](const auto& limit) { return limit.second > 0; });
 }
 
 Demand ContainerLimits::demand() const {
   Demand demand;
   if (memory_bytes_ > 0)
     demand.memory_mib = rounded_up(static_cast<uint64_t>(memory_bytes_), kBytesPerMib);
+  for (const auto& [page_size, bytes] : hugepage_bytes_)
+    demand.memory_mib += std::min(rounded_up(bytes, kBytesPerMib), kMostHugepageMib);
   if (cpu_quota_us_ > 0) {
     const uint64_t period = cpu_period_us_ > 0 ? cpu_period_us_ : kDefaultPeriodUs;
     const auto quota = static_cast<uint64_t>(cpu_quota_us_);

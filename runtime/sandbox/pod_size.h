@@ -29,9 +29,13 @@ class ContainerLimits {
   void update(const oci::Resources& resources);
   /// No limit is no demand.
   Demand demand() const;
+  /// The guest sets them aside when the container is made.
+  bool has_hugepages() const;
 
  private:
   int64_t memory_bytes_ = 0;
+  /// By the size of a page; the control group counts them apart from the rest.
+  std::map<std::string, uint64_t> hugepage_bytes_;
   int64_t cpu_quota_us_ = 0;
   uint64_t cpu_period_us_ = 0;
 };

@@ -30,6 +30,22 @@ TEST_CASE("a container's limits are its demand, and an update changes what it na
   CHECK(container.demand() == Demand{});
 }
 
+TEST_CASE("huge pages are memory besides") {
+  ContainerLimits container;
+  oci::Resources resources;
+  resources.memory.limit = int64_t{512} << 20;
+  resources.hugepage_limits = {{"2MB", uint64_t{64} << 20}, {"1GB", 0}};
+  container.update(resources);
+  CHECK(container.demand().memory_mib == 576);
+  CHECK(container.has_hugepages());
+
+  oci::Resources none;
+  none.hugepage_limits = {{"2MB", 0}};
+  container.update(none);
+  CHECK(container.demand().memory_mib == 512);
+  CHECK_FALSE(container.has_hugepages());
+}
+
 TEST_CASE("a quota without a period is of the kernel's") {
   oci::Resources quota;
   quota.cpu.quota_us = 400000;
@@ -40,7 +56,9 @@ TEST_CASE("a quota without a period is of the kernel's") {
 
 TEST_CASE("limits of any size are a demand") {
   ContainerLimits container;
-  container.update(limits(INT64_MAX, INT64_MAX, 1));
+  oci::Resources largest = limits(INT64_MAX, INT64_MAX, 1);
+  largest.hugepage_limits = {{"2MB", UINT64_MAX}, {"1GB", UINT64_MAX}};
+  container.update(largest);
   const Demand demand = container.demand() + container.demand();
   const VmSize size = vm_size({}, demand, largest_vm({}, kHost));
   CHECK(size == VmSize{8, 16384});

@@ -10,6 +10,7 @@
 #include "common/agent_protocol.h"
 #include "common/log/log.h"
 #include "runtime/hypervisor/command_line.h"
+#include "runtime/sandbox/host_oom.h"
 #include "runtime/sandbox/state.h"
 #include "runtime/sandbox/timeline.h"
 
@@ -171,6 +172,7 @@ Status PodVm::describe_base() {
   vm.vcpus = wanted.default_vcpus;
   vm.memory_mib = wanted.default_memory_mib;
   vm.seccomp_sandbox = wanted.seccomp_sandbox;
+  vm.hugepages = wanted.enable_hugepages;
   vm.free_page_reporting = wanted.reclaim_guest_freed_memory;
   leave_room(vm);
   vm.kernel_command_line = kernel_command_line(vm);
@@ -201,6 +203,8 @@ Async<void> PodVm::launch(VmConfig vm) {
   // words.
   if (!launched && share_gone_.is_set())
     co_return fail(Code::kUnavailable, "share: virtiofsd {}", share_gone_.value());
+  if (!launched && launched.error().code() == Code::kAborted)
+    co_return std::unexpected(Error(Code::kAborted, with_oom_kill(launched.error().message())));
   if (!launched) co_return std::unexpected(launched.error());
   vm_ = *std::move(launched);
   disks_.emplace(*vm_, kFirstDiskPort, vm.hotplug_ports);
@@ -219,13 +223,21 @@ asio::awaitable<void> PodVm::watch_vm() {
   auto self = shared_from_this();
   auto end = co_await vm_->wait_exit();
   killed_ = end && end->killed;
-  gone_.set(end ? end->reason : end.error().message());
+  std::string reason = end ? end->reason : end.error().message();
+  gone_.set(killed_ && !stopping_ ? with_oom_kill(std::move(reason)) : std::move(reason));
+}
+
+std::string PodVm::with_oom_kill(std::string reason) const {
+  if (!host_cgroup_) return reason;
+  const auto oom_kill = describe_oom_kill(host_cgroup_->directories());
+  return oom_kill ? fmt::format("{}: {}", reason, *oom_kill) : reason;
 }
 
 asio::awaitable<void> PodVm::watch_share() {
   auto self = shared_from_this();
   auto ended = co_await share_->wait_exit();
   std::string reason = ended ? *ended : ended.error().message();
+  if (!stopping_) reason = with_oom_kill(std::move(reason));
   share_gone_.set(reason);
   if (stopping_ || !vm_ || gone_.is_set()) co_return;
   // Every file of the guest's containers hangs from here on: better an end that is seen.

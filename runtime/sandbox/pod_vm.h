@@ -159,6 +159,8 @@ class PodVm : public std::enable_shared_from_this<PodVm> {
   asio::awaitable<Error> with_cause(Error error);
 
   asio::awaitable<void> watch_vm();
+  /// The end of one of the VM's processes, with the host's part in it.
+  std::string with_oom_kill(std::string reason) const;
   asio::awaitable<void> watch_share();
   asio::awaitable<void> read_ready_line(UniqueFd listener, sys::Promise<Status> outcome);
   Status save_state() const;

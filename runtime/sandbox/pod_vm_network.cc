@@ -52,7 +52,8 @@ Status PodVm::open_network(uint32_t vcpus) {
 std::vector<Device> PodVm::pod_devices(const hypervisor::VmConfig& vm) const {
   std::vector<Device> devices = devices_of(cards_);
   if (has_hot_memory_)
-    devices.emplace_back(hypervisor::HotMemory{.max_mib = vm.max_memory_mib - vm.memory_mib});
+    devices.emplace_back(hypervisor::HotMemory{.max_mib = vm.max_memory_mib - vm.memory_mib,
+                                               .in_hugepages = vm.hugepages});
   // The share, and then the transport, last: the guest sets functions up in their order, and when a
   // template's agent hears of the transport, everything else has to be there.
   devices.push_back(share_->device());

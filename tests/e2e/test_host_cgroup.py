@@ -1,10 +1,14 @@
 """The pod's control group on the host: where runc's processes are, ours are."""
 
+import os
+import re
 from pathlib import Path
 
+import pytest
 from support import processes
 from support.client import NAMESPACE
 
+TIGHT_MIB = 48
 OURS = ("containerd-shim", "qemu-system", "virtiofsd")
 
 
@@ -35,6 +39,43 @@ def test_shim_qemu_and_virtiofsd_are_in_it(runc, kata, leaks):
         assert set(groups.values()) == {f"/{NAMESPACE}/{container}"}, (process, groups)
         assert set(of_runc) <= set(groups)
     kata.remove(container)
+
+
+@pytest.fixture
+def tight_group():
+    """As kubelet makes a pod's, with a limit that no VM of ours can live with."""
+    for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                        ("/sys/fs/cgroup", "memory.max")):
+        group = Path(root) / f"kata-tight-{os.getpid()}"
+        group.mkdir()
+        if (group / limit).exists():
+            (group / limit).write_text(f"{TIGHT_MIB << 20}")
+            break
+        group.rmdir()
+    else:
+        pytest.skip("this host has no memory controller")
+    yield group
+    # The other hierarchies have it, too: the shim has made it there.
+    for each in {*Path("/sys/fs/cgroup").glob(f"*/{group.name}"), group}:
+        if each.exists():
+            each.rmdir()
+
+
+@pytest.mark.parametrize("template", ["off", "auto"])
+def test_limit_below_what_a_vm_needs(kata, kata_config, ctr_spec, containerd, tight_group,
+                                     template):
+    """Whoever is ended, there is an error, and the log has the cause, the limit and the remedy."""
+    kata_config.change(factory={"template": template})
+    spec = ctr_spec("true")
+    spec["linux"]["cgroupsPath"] = f"/{tight_group.name}/pod"
+    log_begin = containerd.log_path.stat().st_size
+    refused = kata.run_spec(ctr_spec.write(spec))
+    assert refused.status != 0, refused
+    with open(containerd.log_path, "rb") as log:
+        log.seek(log_begin)
+        said = refused.error + log.read().decode(errors="replace")
+    assert re.search(rf"need more memory than the limit of {TIGHT_MIB} MiB in {tight_group}: raise "
+                     "the pod's limits, or the overhead of its RuntimeClass", said), said
 
 
 def test_none_is_wanted(kata, kata_config, leaks):

@@ -138,11 +138,15 @@ Result<std::string> render_domain_xml(const VmConfig& config, const std::string&
       "<domain type='{}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>\n"
       "  <name>{}</name>\n  <uuid>{}</uuid>\n  <title>{}</title>\n",
       kvm ? "kvm" : "qemu", escape_xml(domain_name), uuid, escape_xml(config.name));
+  const std::string pages =
+      config.hugepages
+          ? fmt::format("<hugepages><page size='{}' unit='M'/></hugepages>", kHotMemoryBlockMib)
+          : "";
   xml += fmt::format(
       "  <memory unit='MiB'>{}</memory>\n"
-      "  <memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>\n"
+      "  <memoryBacking>{}<source type='memfd'/><access mode='shared'/></memoryBacking>\n"
       "  <vcpu>{}</vcpu>\n",
-      config.memory_mib, config.vcpus);
+      config.memory_mib, pages, config.vcpus);
   xml += render_boot(config);
   xml += "  <features><acpi/><apic/><smm state='off'/><vmport state='off'/></features>\n";
   // See add_machine() of the command line for the two features.

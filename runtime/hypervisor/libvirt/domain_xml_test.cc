@@ -46,6 +46,14 @@ TEST_CASE("text cannot become markup") {
   CHECK(escape_xml("a\x01\n\"b") == "a??&quot;b");
 }
 
+TEST_CASE("a domain of huge pages of the host") {
+  VmConfig config = example();
+  config.hugepages = true;
+  CHECK(contains(render(config),
+                 "<memoryBacking><hugepages><page size='2' unit='M'/></hugepages>"
+                 "<source type='memfd'/>"));
+}
+
 TEST_CASE("KVM passes the host's CPU through") {
   VmConfig config = example();
   config.accelerator = Accelerator::kKvm;
