@@ -126,8 +126,9 @@ Result<std::string> Container::provide_root(const CreateRequest& request) {
 Status Container::provide_volumes(CreateRequest& request, oci::Spec& spec) {
   if (!request.volumes.empty()) {
     KATA_TRY(volume_numbers_, storage::find_volumes(request.volumes));
-    KATA_TRY(request.spec_json, storage::use_volumes(spec, request.spec_json, request.volumes,
-                                                     volume_numbers_, disk_mounts_));
+    KATA_TRY(request.spec_json,
+             storage::use_volumes(spec, request.spec_json, request.volumes, volume_numbers_,
+                                  disk_mounts_, *environment_.given_volumes));
     KATA_TRY(spec, oci::parse_spec(request.spec_json));
   }
   storage::use_numbers(spec.linux.resources, volume_numbers_);
@@ -339,6 +340,13 @@ Status Container::update(std::string_view resources_json) {
   KATA_CHECK(cgroup_.apply(resources));
   return environment_.hugepages ? environment_.hugepages->reserve(id_, resources.hugepage_limits)
                                 : Status{};
+}
+
+/// Of one that could not be removed, what others of the pod may want.
+Container::~Container() {
+  oom_watch_->close();
+  environment_.share_mounts->release(share_places_);
+  if (environment_.hugepages) environment_.hugepages->release(id_);
 }
 
 Status Container::remove() {

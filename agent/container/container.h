@@ -62,7 +62,7 @@ class Container : public std::enable_shared_from_this<Container> {
                                                    CreateRequest request);
   Container(const Container&) = delete;
   Container& operator=(const Container&) = delete;
-  ~Container() { oom_watch_->close(); }
+  ~Container();
 
   pid_t pid() const { return init_->pid(); }
   const StdioPorts& ports() const { return init_->ports(); }

@@ -8,6 +8,7 @@
 #include "agent/sandbox/event_loop.h"
 #include "agent/sandbox/reaper.h"
 #include "agent/sandbox/stream_listener.h"
+#include "agent/storage/fs_group.h"
 #include "agent/storage/hugepages.h"
 #include "agent/storage/share_mounts.h"
 
@@ -21,6 +22,7 @@ struct Environment {
   std::filesystem::path cgroup_root = isolation::kCgroupRoot;
   /// The pod's.
   std::shared_ptr<storage::ShareMounts> share_mounts = std::make_shared<storage::ShareMounts>();
+  std::shared_ptr<storage::GivenVolumes> given_volumes = std::make_shared<storage::GivenVolumes>();
   /// Null: the kernel's huge pages are not the pod's.
   std::shared_ptr<storage::Hugepages> hugepages = {};
 };

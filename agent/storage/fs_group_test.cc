@@ -3,9 +3,13 @@
 #include <fstream>
 
 #include <catch2/catch.hpp>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/unique_fd.h"
 #include "tests/fakes/temporary_directory.h"
 
 namespace kata::storage {
@@ -77,11 +81,41 @@ TEST_CASE_METHOD(Tree, "a volume that is too deep") {
   fs::path deep = root;
   for (int i = 0; i < 300; ++i) deep /= "d";
   fs::create_directories(deep);
+  REQUIRE(give_to_group(root, {.id = kGroup}));
+  CHECK(info(root / "d" / "d").st_gid == kGroup);
+  CHECK(info(deep).st_gid == 0);
+  CHECK(info(root / "file").st_gid == kGroup);
+}
+
+TEST_CASE_METHOD(Tree, "what cannot be given does not keep the rest") {
+  if (!can_give()) return;
+  // Nobody's, not even root's, to change: immutable (chattr(1)), where the file system knows that.
+  UniqueFd fixed(open((root / "file").c_str(), O_RDONLY | O_CLOEXEC));
+  int flags = FS_IMMUTABLE_FL;
+  if (ioctl(fixed.get(), FS_IOC_SETFLAGS, &flags) != 0) {
+    WARN("skipped: this file system has no immutable files");
+    return;
+  }
   const Status given = give_to_group(root, {.id = kGroup});
-  REQUIRE_FALSE(given);
-  CHECK(given.error().code() == Code::kResourceExhausted);
-  // So that the next try does not take it for done.
-  CHECK(info(root).st_gid == 0);
+  flags = 0;
+  CHECK(ioctl(fixed.get(), FS_IOC_SETFLAGS, &flags) == 0);
+  CHECK(given);
+  CHECK(info(root / "file").st_gid == 0);
+  CHECK(info(root / "sub" / "program").st_gid == kGroup);
+  CHECK(info(root).st_gid == kGroup);
+}
+
+TEST_CASE_METHOD(Tree, "a volume is given once, and another disk's anew") {
+  if (!can_give()) return;
+  GivenVolumes given;
+  CHECK_FALSE(given.give_once("disk1", root / "none", {.id = kGroup}));
+  REQUIRE(given.give_once("disk1", root, {.id = kGroup}));
+  CHECK(info(root / "file").st_gid == kGroup);
+  add(root / "later", 0600);
+  REQUIRE(given.give_once("disk1", root, {.id = kGroup}));
+  CHECK(mode(root / "later") == 0600);
+  REQUIRE(given.give_once("disk2", root, {.id = kGroup}));
+  CHECK(mode(root / "later") == 0660);
 }
 
 TEST_CASE_METHOD(Tree, "a volume that is no directory") {

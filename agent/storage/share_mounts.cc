@@ -10,6 +10,7 @@
 #include "common/agent_protocol.h"
 #include "common/base/unique_fd.h"
 #include "common/error/error.h"
+#include "common/log/log.h"
 
 namespace kata::storage {
 namespace {
@@ -24,7 +25,10 @@ std::string place_of(std::string_view share, std::string_view path) {
 /// O_DIRECTORY has the kernel mount what is there to be mounted. Files are no submounts; and what
 /// is not there the container will hear of.
 void walk_into(const std::string& place) {
-  const UniqueFd ignored(::open(place.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  const UniqueFd directory(::open(place.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (directory || errno == ENOTDIR || errno == ENOENT) return;
+  log::warning("the container has a volume of its own, with locks and caches of its own",
+               {{"volume", place}, {"error", fail_errno("open").error().message()}});
 }
 
 }  // namespace
@@ -35,11 +39,13 @@ std::vector<std::string> ShareMounts::acquire(const std::vector<std::string>& sh
   for (const std::string& share : shares)
     for (const std::string& path : paths) places.insert(place_of(share, path));
   places.erase("");
-  const std::lock_guard lock(mutex_);
-  for (const std::string& place : places) {
-    ++users_[place];
-    walk_into(place);
+  {
+    const std::lock_guard lock(mutex_);
+    for (const std::string& place : places) ++users_[place];
   }
+  // Each of several that have the same place does it for itself: virtiofsd may take its time, and
+  // the others must not wait for it.
+  for (const std::string& place : places) walk_into(place);
   return {places.begin(), places.end()};
 }
 

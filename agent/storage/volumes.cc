@@ -46,13 +46,13 @@ VolumeMount split(const oci::Mount& wanted, std::vector<std::string>& of_bind) {
 }
 
 Status mount_volume(const oci::Mount& wanted, const std::string& serial, VolumeMount file_system,
-                    DiskMounts& mounts, json& mount) {
+                    DiskMounts& mounts, GivenVolumes& given, json& mount) {
   const std::string name = fmt::format("volume{}", file_system.index);
   std::vector<std::string> of_bind = wanted.options;
   if (file_system.fs_type.empty()) file_system = split(wanted, of_bind);
   KATA_TRY(const fs::path place,
            mounts.mount_disk({serial, file_system.fs_type, file_system.options}, name));
-  if (file_system.fs_group) KATA_CHECK(give_to_group(place, *file_system.fs_group));
+  if (file_system.fs_group) KATA_CHECK(given.give_once(serial, place, *file_system.fs_group));
   mount["type"] = "bind";
   mount["source"] = place.native();
   mount["options"] = std::move(of_bind);
@@ -90,7 +90,7 @@ Result<DeviceNumbers> find_volumes(const std::vector<Volume>& volumes) {
 
 Result<std::string> use_volumes(const oci::Spec& spec, const std::string& spec_json,
                                 const std::vector<Volume>& volumes, const DeviceNumbers& numbers,
-                                DiskMounts& mounts) {
+                                DiskMounts& mounts, GivenVolumes& given) {
   json changed = json::parse(spec_json);
   if (!spec.linux.devices.empty()) use_numbers_in_devices(changed["linux"]["devices"], numbers);
   for (const Volume& volume : volumes) {
@@ -98,7 +98,7 @@ Result<std::string> use_volumes(const oci::Spec& spec, const std::string& spec_j
       if (mount.index >= spec.mounts.size())
         return fail(Code::kInvalidArgument, "volume {}: there is no mounts[{}]", volume.serial,
                     mount.index);
-      KATA_CHECK(mount_volume(spec.mounts[mount.index], volume.serial, mount, mounts,
+      KATA_CHECK(mount_volume(spec.mounts[mount.index], volume.serial, mount, mounts, given,
                               changed["mounts"][mount.index]));
     }
   }

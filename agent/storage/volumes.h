@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/storage/disk_mounts.h"
+#include "agent/storage/fs_group.h"
 #include "common/error/error.h"
 #include "common/oci/spec.h"
 #include "common/storage/volume_mount.h"
@@ -34,7 +35,7 @@ Result<DeviceNumbers> find_volumes(const std::vector<Volume>& volumes);
 /// that is not there.
 Result<std::string> use_volumes(const oci::Spec& spec, const std::string& spec_json,
                                 const std::vector<Volume>& volumes, const DeviceNumbers& numbers,
-                                DiskMounts& mounts);
+                                DiskMounts& mounts, GivenVolumes& given);
 
 /// The guest's numbers in the rules for devices and the limits of block I/O. What a rule allows of
 /// other block devices of the host is no more than to make their nodes: in the guest a number of

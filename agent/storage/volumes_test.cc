@@ -34,7 +34,8 @@ Result<std::string> use(const json& spec, const std::vector<Volume>& volumes) {
   DiskMounts mounts("volumes-test");
   const auto parsed = oci::parse_spec(spec.dump());
   REQUIRE(parsed);
-  return use_volumes(*parsed, spec.dump(), volumes, kNumbers, mounts);
+  GivenVolumes given;
+  return use_volumes(*parsed, spec.dump(), volumes, kNumbers, mounts, given);
 }
 
 TEST_CASE("block devices of the specification get the guest's numbers, and nothing else changes") {

@@ -19,6 +19,7 @@
 #include "common/base/cleanup.h"
 #include "common/sys/file.h"
 #include "common/sys/mount_data.h"
+#include "common/sys/mountinfo.h"
 
 namespace kata::sys {
 
@@ -27,8 +28,6 @@ namespace {
 // fsconfig(2) refuses longer strings, with their NUL.
 constexpr size_t kMaxFsconfigValueBytes = 255;
 constexpr size_t kMaxFsLogBytes = 4096;
-constexpr size_t kMaxMountinfoBytes = 4 * 1024 * 1024;
-constexpr std::string_view kBeforeType = " - ";  // in mountinfo
 
 bool asks_for_bind(const MountEntry& entry, const MountOptions& options) {
   return options.bind || entry.type == "bind" || entry.type == "rbind";
@@ -162,15 +161,11 @@ std::string file_system_of(int fd) {
   struct statfs system {};
   if (::fstat(fd, &info) < 0 || ::fstatfs(fd, &system) < 0) return "an unknown file system";
   const auto unnamed = fmt::format("the file system of type {:#x}", system.f_type);
-  auto mounts = read_file("/proc/self/mountinfo", kMaxMountinfoBytes);
+  const auto mounts = read_mounts();
   if (!mounts) return unnamed;
-  // "id parent major:minor root target options tags… - type source options"
-  const auto device = fmt::format(" {}:{} ", major(info.st_dev), minor(info.st_dev));
-  const auto found = mounts->find(device);
-  const auto dash = mounts->find(kBeforeType, found);
-  if (found == std::string::npos || dash == std::string::npos) return unnamed;
-  const auto type = dash + kBeforeType.size();
-  return mounts->substr(type, mounts->find(' ', type) - type);
+  const auto device = fmt::format("{}:{}", major(info.st_dev), minor(info.st_dev));
+  const auto found = std::ranges::find(*mounts, device, &MountInfo::device);
+  return found == mounts->end() ? unnamed : found->type;
 }
 
 }  // namespace
@@ -283,19 +278,12 @@ Status unmount_all_at(const std::filesystem::path& target, bool detach) {
 }
 
 Status detach_all_below(const std::filesystem::path& directory) {
-  KATA_TRY(const auto mounts, read_file("/proc/self/mountinfo", kMaxMountinfoBytes));
-  const auto prefix = directory.native() + "/";
-  std::vector<std::string> found;
-  std::istringstream lines(mounts);
-  for (std::string line; std::getline(lines, line);) {
-    // "id parent major:minor root target …"
-    std::string ignored, target;
-    std::istringstream(line) >> ignored >> ignored >> ignored >> ignored >> target;
-    // The kernel escapes what would break the line.
-    if (target.starts_with(prefix) && !target.contains('\\')) found.push_back(std::move(target));
-  }
+  KATA_TRY(const auto mounts, read_mounts());
   // Later ones may lie in earlier ones.
-  for (const auto& target : found | std::views::reverse) KATA_CHECK(unmount(target, true));
+  for (const MountInfo& mount : mounts | std::views::reverse)
+    if (mount.mount_point != directory.native() &&
+        is_at_or_below(mount.mount_point, directory.native()))
+      KATA_CHECK(unmount(mount.mount_point, true));
   return {};
 }
 

@@ -81,12 +81,22 @@ asio::awaitable<void> remove_backends(RunningPtr running, std::vector<Function> 
   }
 }
 
+/// Of a function that is not to come: QEMU would keep what nothing has taken.
+asio::awaitable<void> close_fds(RunningPtr running, Function function) {
+  for (const auto& [name, fd] : function.fds) {
+    const json names = {{"fdname", name}};
+    // An error is the usual answer: it has been taken, or has never come.
+    (void)co_await running->qmp->execute("closefd", names);
+  }
+}
+
 /// All or none.
 Async<void> add_backends(RunningPtr running, std::vector<Function> functions) {
   for (size_t added = 0; added < functions.size(); ++added) {
     Status one = co_await add_backend(running, functions[added]);
     if (one) continue;
     co_await remove_backends(running, functions, added);
+    co_await close_fds(running, functions[added]);
     co_return one;
   }
   co_return Status{};

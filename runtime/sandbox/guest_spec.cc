@@ -34,6 +34,11 @@ bool follows_host(const sys::MountOptions& options) {
   });
 }
 
+/// "ro", or "rro", which CRI says in its place for recursiveReadOnly.
+bool is_read_only(const sys::MountOptions& options) {
+  return ((options.attr_set | options.recursive_attr_set) & MOUNT_ATTR_RDONLY) != 0;
+}
+
 Result<std::string> place_on_share(storage::ContainerStorage& storage,
                                    const std::filesystem::path& source,
                                    storage::BindOptions options) {
@@ -75,12 +80,10 @@ class GuestSpec {
       KATA_TRY(const bool is_hugepages, place_hugepages(i, source));
       // After it: /dev/hugepages is where hosts have theirs.
       if (is_hugepages || is_guests_own(mount.source)) continue;
-      KATA_TRY(const std::string place,
-               place_on_share(
-                   storage, source,
-                   {.recursive = options.bind_recursive,
-                    .read_only = std::ranges::find(mount.options, "ro") != mount.options.end(),
-                    .follows_host = follows_host(options)}));
+      KATA_TRY(const std::string place, place_on_share(storage, source,
+                                                       {.recursive = options.bind_recursive,
+                                                        .read_only = is_read_only(options),
+                                                        .follows_host = follows_host(options)}));
       json()["mounts"][i]["source"] = place;
     }
     return {};

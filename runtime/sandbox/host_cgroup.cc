@@ -14,6 +14,7 @@
 
 #include "common/log/log.h"
 #include "common/sys/file.h"
+#include "common/sys/mountinfo.h"
 #include "common/sys/pidfd.h"
 
 namespace kata::sandbox {
@@ -59,29 +60,24 @@ std::optional<std::string> own_group(const std::vector<std::string>& options, bo
 
 std::vector<Hierarchy> find_hierarchies() {
   std::vector<Hierarchy> found;
-  std::ifstream mountinfo("/proc/self/mountinfo");
-  for (std::string line; std::getline(mountinfo, line);) {
-    const auto fields = split(line, ' ');
-    const auto dash = std::ranges::find(fields, "-");
-    if (fields.size() < 6 || fields.end() - dash < 4) continue;
-    const bool v2 = dash[1] == "cgroup2";
-    if (!v2 && dash[1] != "cgroup") continue;
-    const auto own = own_group(split(dash[3], ','), v2);
+  for (const sys::MountInfo& mount : sys::read_mounts().value_or(std::vector<sys::MountInfo>())) {
+    const bool v2 = mount.type == "cgroup2";
+    if (!v2 && mount.type != "cgroup") continue;
+    const auto own = own_group(split(mount.super_options, ','), v2);
     if (!own) continue;
     // A mount of a part of the hierarchy, as containers have it, shows groups from there on.
-    const fs::path mounted = fields[3];
-    const fs::path relative = fs::path(*own).lexically_relative(mounted);
+    const fs::path relative = fs::path(*own).lexically_relative(mount.root);
     if (relative.empty() || *relative.begin() == "..") continue;
     // Mounted a second time, to read only, or below something else.
-    const fs::path root = fields[4];
+    const fs::path root = mount.mount_point;
     const bool known = std::ranges::any_of(
-        found, [&](const Hierarchy& hierarchy) { return hierarchy.device == fields[2]; });
-    const auto mount_options = split(fields[5], ',');
+        found, [&](const Hierarchy& hierarchy) { return hierarchy.device == mount.device; });
+    const auto mount_options = split(mount.options, ',');
     const bool read_only = std::ranges::find(mount_options, "ro") != mount_options.end();
     const fs::path current = (root / relative).lexically_normal();
     std::error_code error;
     if (!known && !read_only && fs::exists(current / "cgroup.procs", error))
-      found.push_back({fields[2], root, current});
+      found.push_back({mount.device, root, current});
   }
   return found;
 }

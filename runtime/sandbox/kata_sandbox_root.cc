@@ -47,6 +47,7 @@ Async<agent_client::ContainerRoot> KataSandbox::provide_disks(ContainerPtr conta
   auto attached = co_await vm->disks().attach(std::move(files));
   if (!attached) co_return std::unexpected(attached.error().with_stage("disks of the root"));
   container->disks = *std::move(attached);
+  KATA_CO_CHECK(check_not_stopping());
   agent_client::ContainerRoot root;
   for (size_t i = 0; i < block.disks.size(); ++i) {
     agent_client::Disk& disk = root.disks.emplace_back();

@@ -1,10 +1,8 @@
-#include <fstream>
-#include <sstream>
-
 #include <sys/mount.h>
 
 #include "common/log/log.h"
 #include "common/sys/mount.h"
+#include "common/sys/mountinfo.h"
 #include "common/sys/pidfd.h"
 #include "runtime/hypervisor/vm_processes.h"
 #include "runtime/sandbox/host_cgroup.h"
@@ -38,30 +36,26 @@ Status end_unrecorded_vm(const std::filesystem::path& run_dir) {
   return {};
 }
 
-/// Mount points below `directory` in this process's mount namespace, outermost first.
-std::vector<std::string> mounts_below(const std::filesystem::path& directory) {
-  std::ifstream mountinfo("/proc/self/mountinfo");
+/// Mount points at and below `directory` in this process's mount namespace, outermost first.
+Result<std::vector<std::string>> mount_points_below(const std::filesystem::path& directory) {
+  KATA_TRY(const auto mounts, sys::read_mounts());
   std::vector<std::string> found;
-  std::string line;
-  std::string prefix = directory.native() + "/";
-  while (std::getline(mountinfo, line)) {
-    std::istringstream fields(line);
-    std::string field;
-    for (int i = 0; i < 5; ++i) fields >> field;  // the fifth is the mount point (proc(5))
-    if (field == directory.native() || field.starts_with(prefix)) found.push_back(field);
-  }
+  for (const sys::MountInfo& mount : mounts)
+    if (sys::is_at_or_below(mount.mount_point, directory.native()))
+      found.push_back(mount.mount_point);
   return found;
 }
 
 Status unmount_below(const std::filesystem::path& directory) {
-  std::vector<std::string> mounts = mounts_below(directory);
+  KATA_TRY(const std::vector<std::string> mounts, mount_points_below(directory));
   for (auto mount = mounts.rbegin(); mount != mounts.rend(); ++mount) {
     auto unmounted = sys::unmount(*mount, /*detach=*/true);
     if (!unmounted && unmounted.error().code() != Code::kNotFound)
       return std::unexpected(unmounted.error().with_stage("sandbox cleanup"));
   }
   // What follows deletes everything below: nothing of a container may still be mounted there.
-  if (std::vector<std::string> left = mounts_below(directory); !left.empty())
+  KATA_TRY(const std::vector<std::string> left, mount_points_below(directory));
+  if (!left.empty())
     return fail(Code::kFailedPrecondition, "sandbox cleanup: {} is still mounted", left.front());
   return {};
 }

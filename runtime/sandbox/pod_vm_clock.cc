@@ -14,6 +14,7 @@ using Wall = std::chrono::system_clock;
 
 /// On a busy machine an answer can take long; one that comes soon says more.
 constexpr int kReadings = 3;
+constexpr std::chrono::milliseconds kSoon{50};
 /// Nobody minds.
 constexpr std::chrono::milliseconds kTolerance{1};
 
@@ -23,6 +24,10 @@ struct ClockReading {
   nanoseconds uncertainty{};
 
   bool is_right() const { return std::chrono::abs(ahead) <= uncertainty + kTolerance; }
+  /// What it is ahead at least: no answer that came late makes a clock wrong.
+  nanoseconds surely_ahead() const {
+    return ahead > nanoseconds(0) ? ahead - uncertainty : ahead + uncertainty;
+  }
 };
 
 }  // namespace
@@ -49,9 +54,10 @@ Async<void> PodVm::check_clock() {
     const nanoseconds host = Wall::now().time_since_epoch() - half;
     const ClockReading reading{.ahead = guest - host, .uncertainty = half};
     if (!best || reading.uncertainty < best->uncertainty) best = reading;
-    if (best->is_right()) co_return Status{};
+    if (best->is_right() && best->uncertainty <= kSoon) co_return Status{};
   }
-  auto adjusted = co_await agent_->adjust_clock(-best->ahead);
+  if (best->is_right()) co_return Status{};
+  auto adjusted = co_await agent_->adjust_clock(-best->surely_ahead());
   if (!adjusted) co_return std::unexpected(adjusted.error());
   log::info("the guest's clock is corrected",
             {{"ahead_us", std::to_string(best->ahead.count() / 1000)},

@@ -29,8 +29,8 @@ class Volumes {
   Async<void> release(storage::HostDisk disk);
 
  private:
-  /// Major and minor; an image file has none and goes by its path.
-  using Key = std::tuple<uint32_t, uint32_t, std::filesystem::path>;
+  /// Major and minor; an image file has none and goes by what it is.
+  using Key = std::tuple<uint32_t, uint32_t, storage::ImageId>;
   struct Volume {
     bool read_only = false;
     /// None: the guest has not let it go yet.
@@ -39,9 +39,7 @@ class Volumes {
     /// While it comes or goes: set when it is there or has gone.
     std::optional<sys::Event> changing;
   };
-  static Key key(const storage::HostDisk& disk) {
-    return {disk.major, disk.minor, disk.major == 0 ? disk.file : std::filesystem::path()};
-  }
+  static Key key(const storage::HostDisk& disk) { return {disk.major, disk.minor, disk.image}; }
 
   Async<void> await_room(Key key);
   Async<void> take_away(Key key);

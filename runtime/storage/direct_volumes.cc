@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <limits>
 #include <map>
 #include <system_error>
 
@@ -25,6 +26,9 @@ constexpr size_t kMaxFileBytes = 64 * 1024;
 constexpr std::array<std::string_view, 4> kBlockTypes = {"", "block", "blk", "directvol"};
 constexpr std::array<std::string_view, 2> kUnsupported = {"encryptionKey", "createFilesystem"};
 
+/// Kubernetes' own limit; the highest number means "as it is" to the kernel.
+constexpr uint32_t kMaxGroup = std::numeric_limits<int32_t>::max();
+
 /// For URLs and file names, padded (RFC 4648, section 5).
 std::string base64url(std::string_view bytes) {
   using namespace boost::archive::iterators;
@@ -37,7 +41,10 @@ std::string base64url(std::string_view bytes) {
   return text;
 }
 
-fs::path directory_of(std::string_view volume_path, const fs::path& root) {
+/// An empty path would be all volumes.
+Result<fs::path> directory_of(std::string_view volume_path, const fs::path& root) {
+  if (!volume_path.starts_with('/'))
+    return fail(Code::kInvalidArgument, "volume path: \"{}\" is not absolute", volume_path);
   return root / base64url(volume_path);
 }
 
@@ -85,7 +92,7 @@ Result<std::optional<FsGroup>> fs_group_of(const std::map<std::string, json>& me
   if (id.empty()) return std::nullopt;
   FsGroup group;
   const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), group.id);
-  if (error != std::errc() || end != id.data() + id.size())
+  if (error != std::errc() || end != id.data() + id.size() || group.id > kMaxGroup)
     return fail(Code::kInvalidArgument, "metadata.fsGroup: \"{}\" is no group id", id);
   group.only_on_root_mismatch = policy == "OnRootMismatch";
   return group;
@@ -102,6 +109,27 @@ Result<fs::path> find_device(const std::string& device) {
     return fail(Code::kInvalidArgument, "device: {} is neither a block device nor an image file",
                 device);
   return file;
+}
+
+/// A path, and where else on this host what is there can be found: a bind is a part of another
+/// mount's file system (kubelet's for subPath).
+std::vector<fs::path> origins_of(const fs::path& path, const std::vector<sys::MountInfo>& mounts) {
+  std::vector<fs::path> origins = {path};
+  // The last of the longest: later ones hide those before.
+  const sys::MountInfo* of_path = nullptr;
+  for (const sys::MountInfo& mount : mounts)
+    if (sys::is_at_or_below(path.native(), mount.mount_point) &&
+        (of_path == nullptr || mount.mount_point.size() >= of_path->mount_point.size()))
+      of_path = &mount;
+  if (of_path == nullptr) return origins;
+  const fs::path in_file_system =
+      (of_path->root / path.lexically_relative(of_path->mount_point)).lexically_normal();
+  for (const sys::MountInfo& mount : mounts)
+    if (mount.device == of_path->device && &mount != of_path &&
+        sys::is_at_or_below(in_file_system.native(), mount.root))
+      origins.push_back(
+          (mount.mount_point / in_file_system.lexically_relative(mount.root)).lexically_normal());
+  return origins;
 }
 
 Result<DirectVolume> parse(std::string_view mount_info) {
@@ -130,11 +158,16 @@ Result<DirectVolume> parse(std::string_view mount_info) {
 
 Result<std::optional<DirectVolume>> find_direct_volume(std::string_view volume_path,
                                                        const fs::path& root) {
-  const fs::path file = directory_of(volume_path, root) / kFileName;
-  struct stat info;
-  // A path that is too long for a file's name has none (ENAMETOOLONG).
-  if (stat(file.c_str(), &info) != 0) return std::nullopt;
+  if (!volume_path.starts_with('/')) return std::nullopt;
+  KATA_TRY(const fs::path directory, directory_of(volume_path, root));
+  const fs::path file = directory / kFileName;
   const std::string stage = fmt::format("direct volume {} ({})", volume_path, file.native());
+  struct stat info;
+  if (stat(file.c_str(), &info) != 0) {
+    // A path that is too long for a file's name has none.
+    if (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG) return std::nullopt;
+    return fail_errno(stage);
+  }
   auto content = sys::read_file(file, kMaxFileBytes);
   if (!content) return std::unexpected(content.error().with_stage(stage));
   auto volume = parse(*content);
@@ -142,15 +175,32 @@ Result<std::optional<DirectVolume>> find_direct_volume(std::string_view volume_p
   return *std::move(volume);
 }
 
+Status check_not_in_direct_volume(const fs::path& source, const std::vector<sys::MountInfo>& mounts,
+                                  const fs::path& root) {
+  std::error_code error;
+  // Nobody has said of any.
+  if (!fs::exists(root, error)) return {};
+  const fs::path real = fs::canonical(source, error);
+  if (error) return {};  // whoever binds it says so
+  for (const fs::path& place : origins_of(real, mounts)) {
+    for (fs::path above = place; above.has_relative_path(); above = above.parent_path()) {
+      if (!fs::exists(root / base64url(above.native()) / kFileName, error)) continue;
+      return fail(Code::kFailedPrecondition,
+                  "{} is a directory of the host below {}, whose file system only the guest mounts "
+                  "(direct-assigned volume): mount the volume whole, without subPath",
+                  source.native(), above.native());
+    }
+  }
+  return {};
+}
+
 Status add_direct_volume(std::string_view volume_path, std::string_view mount_info,
                          const fs::path& root) {
-  if (!volume_path.starts_with('/'))
-    return fail(Code::kInvalidArgument, "volume path: \"{}\" is not absolute", volume_path);
+  KATA_TRY(const fs::path directory, directory_of(volume_path, root));
   if (mount_info.size() > kMaxFileBytes)
     return fail(Code::kInvalidArgument, "mount info: it is larger than {} bytes", kMaxFileBytes);
   if (auto parsed = parse(mount_info); !parsed)
     return std::unexpected(parsed.error().with_stage("mount info"));
-  const fs::path directory = directory_of(volume_path, root);
   std::error_code error;
   fs::create_directories(root, error);
   if (!error) fs::permissions(root, fs::perms::owner_all, error);
@@ -160,7 +210,7 @@ Status add_direct_volume(std::string_view volume_path, std::string_view mount_in
 }
 
 Status remove_direct_volume(std::string_view volume_path, const fs::path& root) {
-  const fs::path directory = directory_of(volume_path, root);
+  KATA_TRY(const fs::path directory, directory_of(volume_path, root));
   std::error_code error;
   fs::remove_all(directory, error);
   if (error) return fail_errno("remove " + directory.native(), error.value());

@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <sys/stat.h>
 
+#include "tests/fakes/mount_namespace.h"
 #include "tests/fakes/temporary_directory.h"
 
 namespace kata::storage {
@@ -96,6 +97,8 @@ TEST_CASE_METHOD(Node, "what is not understood is refused by name, and nothing i
         "mount info: options: it has to be a list of strings");
   CHECK(refusal(info(R"(, "metadata": {"fsGroup": "-1"})")) ==
         R"(mount info: metadata.fsGroup: "-1" is no group id)");
+  CHECK(refusal(info(R"(, "metadata": {"fsGroup": "4294967295"})")) ==
+        R"(mount info: metadata.fsGroup: "4294967295" is no group id)");
   CHECK(refusal(info(R"(, "metadata": {"fsGroupChangePolicy": "Never"})")) ==
         "mount info: metadata.fsGroupChangePolicy: \"Never\" is neither Always nor OnRootMismatch");
   CHECK(refusal(info(R"(, "metadata": {"encryptionKey": "x"})")) ==
@@ -115,9 +118,40 @@ TEST_CASE_METHOD(Node, "a device that has gone") {
 TEST_CASE_METHOD(Node, "a volume is removed, as often as somebody likes") {
   CHECK(remove_direct_volume(kVolume, root));
   REQUIRE(add_direct_volume(kVolume, info(), root));
+  for (const char* wrong : {"", "pvc-1", "../x"})
+    CHECK(remove_direct_volume(wrong, root).error().code() == Code::kInvalidArgument);
+  CHECK(find());
   CHECK(remove_direct_volume(kVolume, root));
   CHECK_FALSE(find());
   CHECK(fs::is_empty(root));
+}
+
+TEST_CASE_METHOD(Node, "directories in a volume are the host's, and refused") {
+  const fs::path volume = directory.path() / "volume";
+  const fs::path bound = directory.path() / "bound";
+  fs::create_directories(volume / "sub" / "deep");
+  fs::create_directories(bound);
+  fs::create_directory_symlink(volume / "sub", directory.path() / "link");
+  const auto check = [&](const fs::path& source) {
+    return check_not_in_direct_volume(source, sys::read_mounts().value(), root);
+  };
+  CHECK(check(volume / "sub"));
+  REQUIRE(add_direct_volume(volume.native(), info(), root));
+  const Status refused = check(volume / "sub" / "deep");
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == Code::kFailedPrecondition);
+  CHECK_THAT(refused.error().message(),
+             Catch::Contains("below " + volume.native() + ", whose file system only the guest"));
+  CHECK_FALSE(check(directory.path() / "link"));
+  CHECK(check(directory.path()));
+  CHECK(check(bound));
+  CHECK(check(volume / "missing"));
+  const auto of_bind = fakes::in_own_mount_namespace([&] {
+    ::mount((volume / "sub").c_str(), bound.c_str(), nullptr, MS_BIND, nullptr);
+    Status found = check(bound / "deep");
+    return found ? std::string("accepted") : found.error().message();
+  });
+  CHECK_THAT(of_bind, Catch::Contains("below " + volume.native()));
 }
 
 }  // namespace

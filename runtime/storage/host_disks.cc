@@ -47,15 +47,16 @@ Result<std::optional<fs::path>> find_node(dev_t number, const HostPlaces& places
 class Found {
  public:
   /// An image file has the number 0.
-  HostDisk& at(const fs::path& file, dev_t number) {
+  HostDisk& at(const fs::path& file, dev_t number, ImageId image = {}) {
     const auto found = std::ranges::find_if(disks_, [&](const HostDisk& disk) {
-      return makedev(disk.major, disk.minor) == number && (number != 0 || disk.file == file);
+      return makedev(disk.major, disk.minor) == number && disk.image == image;
     });
     if (found != disks_.end()) return *found;
     HostDisk& disk = disks_.emplace_back();
     disk.file = file;
     disk.major = major(number);
     disk.minor = minor(number);
+    disk.image = image;
     disk.read_only = true;
     return disk;
   }
@@ -117,30 +118,35 @@ VolumeMount of_itself(uint32_t index) {
   return mount;
 }
 
-void add_mount(const fs::path& file, const std::string& fs_type,
-               const std::vector<std::string>& options, VolumeMount mount, const HostPlaces& places,
-               Found& found) {
+Status add_mount(const fs::path& file, const std::string& fs_type,
+                 const std::vector<std::string>& options, VolumeMount mount,
+                 const HostPlaces& places, Found& found) {
   struct stat info;
-  if (stat(file.c_str(), &info) != 0) return;
+  if (stat(file.c_str(), &info) != 0) return fail_errno(fmt::format("stat {}", file.native()));
   const bool is_block = S_ISBLK(info.st_mode);
-  HostDisk& disk = found.at(file, is_block ? info.st_rdev : 0);
+  HostDisk& disk = is_block ? found.at(file, info.st_rdev)
+                            : found.at(file, 0, ImageId{info.st_dev, info.st_ino});
   disk.mounts.push_back(std::move(mount));
   const bool writes = fs_type != "erofs" && std::ranges::find(options, "ro") == options.end();
   if (writes && !(is_block && is_read_only(info.st_rdev, places))) disk.read_only = false;
+  return {};
 }
 
 Status find_mounts(const oci::Spec& spec, const HostPlaces& places, Found& found) {
+  KATA_TRY(const auto mounts, sys::read_mounts());
   for (uint32_t i = 0; i < spec.mounts.size(); ++i) {
     const oci::Mount& mount = spec.mounts[i];
     if (!mount.source.starts_with('/')) continue;
     const sys::MountOptions options = sys::parse_mount_options(mount.options);
     if (options.bind || mount.type == "bind") {
       KATA_TRY(const auto volume, find_direct_volume(mount.source, places.direct_volumes));
-      if (volume)
-        add_mount(volume->device, volume->fs_type, volume->options,
-                  {i, volume->fs_type, volume->options, volume->fs_group}, places, found);
+      Status added =
+          volume ? add_mount(volume->device, volume->fs_type, volume->options,
+                             {i, volume->fs_type, volume->options, volume->fs_group}, places, found)
+                 : check_not_in_direct_volume(mount.source, mounts, places.direct_volumes);
+      if (!added) return std::unexpected(added.error().with_stage(fmt::format("mounts[{}]", i)));
     } else if (struct stat info; stat(mount.source.c_str(), &info) == 0 && S_ISBLK(info.st_mode)) {
-      add_mount(mount.source, mount.type, mount.options, of_itself(i), places, found);
+      KATA_CHECK(add_mount(mount.source, mount.type, mount.options, of_itself(i), places, found));
     }
   }
   return {};

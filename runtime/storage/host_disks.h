@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <sys/types.h>
+
 #include "common/error/error.h"
 #include "common/oci/spec.h"
 #include "common/storage/volume_mount.h"
@@ -14,10 +16,19 @@
 
 namespace kata::storage {
 
+/// What an image file is, whatever its path: of stat(2).
+struct ImageId {
+  dev_t device = 0;
+  ino_t inode = 0;
+
+  auto operator<=>(const ImageId&) const = default;
+};
+
 struct HostDisk {
   std::filesystem::path file;
   uint32_t major = 0;  // 0: an image file, which has no numbers
   uint32_t minor = 0;
+  ImageId image;
   bool read_only = false;
   std::vector<VolumeMount> mounts;
 };

@@ -151,7 +151,10 @@ TEST_CASE_METHOD(Host, "binds of direct-assigned volumes") {
   };
   assign("/node", places.dev / "one", "ro");
   assign("/image", image, "noatime");
-  for (const char* source : {"/node", "/image", "/image", "/elsewhere"}) {
+  // The same file by another name.
+  fs::create_hard_link(image, directory.path() / "again");
+  assign("/again", directory.path() / "again", "noatime");
+  for (const char* source : {"/node", "/image", "/again", "/elsewhere"}) {
     mount("", {"rbind", "ro"});
     spec.mounts.back().source = source;
     spec.mounts.back().type = "bind";

@@ -1,8 +1,6 @@
 #include "runtime/storage/shared_binds.h"
 
-#include <fstream>
-#include <optional>
-#include <sstream>
+#include <algorithm>
 #include <system_error>
 #include <thread>
 
@@ -17,34 +15,17 @@
 #include "common/agent_protocol.h"
 #include "common/base/unique_fd.h"
 #include "common/sys/mount.h"
+#include "common/sys/mountinfo.h"
 
 namespace kata::storage {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// What mountinfo writes in another way (proc(5)).
-constexpr const char* kEscaped = " \t\n\\";
-
-/// Where mounts on a mount come from ("shared:5 master:1 ", mount_namespaces(7)), if there are none
-/// below `directory` of it. By /proc/self/mountinfo; none also where that is not known.
-std::optional<std::string> propagation_if_bare(uint64_t mount, const std::string& directory) {
-  if (directory.find_first_of(kEscaped) != std::string::npos) return std::nullopt;
-  std::ifstream mountinfo("/proc/self/mountinfo");
-  std::optional<std::string> propagation;
-  for (std::string line; std::getline(mountinfo, line);) {
-    std::istringstream fields(line);
-    uint64_t id = 0;
-    uint64_t parent = 0;
-    std::string field;
-    std::string mount_point;
-    fields >> id >> parent >> field >> field >> mount_point >> field;
-    if (parent == mount && mount_point.starts_with(directory + "/")) return std::nullopt;
-    if (id != mount) continue;
-    propagation.emplace();
-    while (fields >> field && field != "-") *propagation += field + " ";
-  }
-  return propagation;
+/// Where mounts on a mount come from (mount_namespaces(7)).
+std::string propagation_of(const std::vector<sys::MountInfo>& mounts, uint64_t id) {
+  const auto found = std::ranges::find(mounts, id, &sys::MountInfo::id);
+  return found == mounts.end() ? std::string() : found->propagation;
 }
 
 /// A directory that is mounted when somebody walks into it (autofs) is mounted, as by mount(2).
@@ -88,10 +69,12 @@ Result<std::string> SharedBinds::acquire(const fs::path& source, BindOptions opt
   };
   const UniqueFd fd = open_source(source);
   if (!fd) return fail_errno(stage());
-  auto found = inspect(fd.get());
+  auto mounts = sys::read_mounts();
+  if (!mounts) return std::unexpected(mounts.error().with_stage(stage()));
+  auto found = inspect(fd.get(), *mounts);
   if (!found) return std::unexpected(found.error().with_stage(stage()));
   for (auto& [name, place] : places_) {
-    if (!is_same(place, *found, options)) continue;
+    if (!is_same(place, *found, options, *mounts) || !is_alive(name, place)) continue;
     const bool source_is_writable = (found->mount_flags & ST_RDONLY) == 0;
     if (place.options.read_only && !options.read_only && source_is_writable) {
       if (auto writable = make_writable(name); !writable)
@@ -107,7 +90,8 @@ Result<std::string> SharedBinds::acquire(const fs::path& source, BindOptions opt
   return bound;
 }
 
-Result<SharedBinds::Source> SharedBinds::inspect(int fd) {
+Result<SharedBinds::Source> SharedBinds::inspect(int fd,
+                                                 const std::vector<sys::MountInfo>& mounts) {
   struct statx info {};
   if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_MNT_ID, &info) != 0)
     return fail_errno("statx");
@@ -122,20 +106,34 @@ Result<SharedBinds::Source> SharedBinds::inspect(int fd) {
   source.mount = info.stx_mnt_id;
   source.mount_flags = file_system.f_flag;
   source.is_directory = S_ISDIR(info.stx_mode);
+  if (source.is_directory)
+    for (const sys::MountInfo* below :
+         sys::mounts_below(mounts, source.mount, source.path.native()))
+      source.mounts_below.push_back(below->id);
   return source;
 }
 
 /// Whether whoever binds `source` so would see what is at `place`. kubelet's binds for subPath are
 /// mounts of their own for each container.
-bool SharedBinds::is_same(const Place& place, const Source& source, const BindOptions& options) {
+bool SharedBinds::is_same(const Place& place, const Source& source, const BindOptions& options,
+                          const std::vector<sys::MountInfo>& mounts) {
   const Source& other = place.source;
   if (other.device != source.device || other.inode != source.inode ||
-      other.mount_flags != source.mount_flags || place.options.recursive != options.recursive ||
-      place.options.follows_host != options.follows_host)
+      other.mount_flags != source.mount_flags || place.options.follows_host != options.follows_host)
     return false;
-  if (other.mount == source.mount) return true;
-  const auto propagation = propagation_if_bare(source.mount, source.path);
-  return propagation && propagation == propagation_if_bare(other.mount, other.path);
+  const bool is_bare = source.mounts_below.empty() && other.mounts_below.empty();
+  if (other.mount != source.mount)
+    return is_bare && propagation_of(mounts, source.mount) == propagation_of(mounts, other.mount);
+  if (is_bare) return true;
+  // A place that follows the host has got what has been mounted since then.
+  return place.options.recursive == options.recursive &&
+         (options.follows_host || !options.recursive || other.mounts_below == source.mounts_below);
+}
+
+/// A network file system may have given the number of a directory that was removed to a new one.
+bool SharedBinds::is_alive(const std::string& name, const Place& place) const {
+  struct stat info {};
+  return stat((share_root_ / name).c_str(), &info) == 0 && info.st_ino == place.source.inode;
 }
 
 Result<std::string> SharedBinds::bind(int source_fd, const Source& source,

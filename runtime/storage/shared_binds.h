@@ -5,10 +5,12 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <vector>
 
 #include <sys/types.h>
 
 #include "common/error/error.h"
+#include "common/sys/mountinfo.h"
 #include "common/sys/pidfd.h"
 
 namespace kata::storage {
@@ -48,6 +50,7 @@ class SharedBinds {
     uint64_t mount = 0;             // STATX_MNT_ID
     unsigned long mount_flags = 0;  // of statvfs(3): ST_RDONLY, ST_NOEXEC…
     bool is_directory = false;
+    std::vector<uint64_t> mounts_below;  // their ids, then
   };
   struct Place {
     Source source;
@@ -55,8 +58,10 @@ class SharedBinds {
     size_t users = 0;
   };
 
-  static Result<Source> inspect(int fd);
-  static bool is_same(const Place& place, const Source& source, const BindOptions& options);
+  static Result<Source> inspect(int fd, const std::vector<sys::MountInfo>& mounts);
+  static bool is_same(const Place& place, const Source& source, const BindOptions& options,
+                      const std::vector<sys::MountInfo>& mounts);
+  bool is_alive(const std::string& name, const Place& place) const;
   Result<std::string> bind(int source_fd, const Source& source, const BindOptions& options);
   Status make_writable(const std::string& place) const;
 

@@ -47,14 +47,14 @@ TEST_CASE("a source has one place for all containers") {
     out += node.acquire(data / ".");
     out += node.acquire(node.source("other"));
     out += node.acquire(data, {.recursive = false});
-    for (const char* place : {".binds/0", ".binds/0", ".binds/1", ".binds/2", ".binds/2"}) {
+    for (const char* place : {".binds/0", ".binds/0", ".binds/1", ".binds/0", ".binds/0"}) {
       out += fs::exists(node.share / ".binds/0/text") ? " there" : " gone";
       (void)node.binds.release(place);
     }
     out += fs::is_empty(node.share / ".binds") ? " empty" : " not empty";
     return out + (fs::exists(data / "text") ? "" : ", with the source");
   });
-  CHECK(seen == ".binds/0.binds/0.binds/1.binds/2 there there gone gone gone empty");
+  CHECK(seen == ".binds/0.binds/0.binds/1.binds/0 there there there there gone empty");
 }
 
 TEST_CASE("a place becomes writable when a container may write") {
@@ -100,6 +100,34 @@ TEST_CASE("another mount of the same directory is the same source, unless someth
     return out + node.acquire(sub_path);
   });
   CHECK(seen == ".binds/0.binds/0.binds/1");
+}
+
+TEST_CASE("a container gets what is mounted below its source by then") {
+  Node node;
+  const auto seen = fakes::in_own_mount_namespace([&] {
+    const fs::path data = node.source("data");
+    fs::create_directories(data / "below");
+    std::ofstream(node.source("other") / "text") << "text";
+    std::string out = node.acquire(data);
+    bind(node.source("other"), data / "below");
+    const std::string later = node.acquire(data);
+    out += later + (fs::exists(node.share / later / "below/text") ? " there" : " not there");
+    out += node.acquire(data);
+    out += node.acquire(data, {.recursive = false});
+    ::umount(((data / "below").c_str()));
+    return out + node.acquire(data);
+  });
+  CHECK(seen == ".binds/0.binds/1 there.binds/1.binds/2.binds/0");
+}
+
+TEST_CASE("the root directory has mounts below") {
+  Node node;
+  const auto seen = fakes::in_own_mount_namespace([&] {
+    ::mount("tmpfs", node.source("below").c_str(), "tmpfs", 0, nullptr);
+    std::string out = node.acquire("/", {.recursive = true});
+    return out += node.acquire("/", {.recursive = false});
+  });
+  CHECK(seen == ".binds/0.binds/1");
 }
 
 TEST_CASE("files, and sources that are not there") {
