@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "common/sys/loop.h"
+#include "common/sys/mountinfo.h"
 
 namespace kata::storage {
 namespace {
@@ -49,7 +50,11 @@ class SharedStorage : public ContainerStorage {
   }
 
   Result<std::string> bind(const fs::path& source, BindOptions options) override {
-    KATA_TRY(std::string place, binds_->acquire(source, options));
+    // Once for all of them: hosts have thousands.
+    if (mounts_.empty()) {
+      KATA_TRY(mounts_, sys::read_mounts());
+    }
+    KATA_TRY(std::string place, binds_->acquire(source, options, mounts_));
     return bound_.emplace_back(std::move(place));
   }
 
@@ -105,6 +110,7 @@ class SharedStorage : public ContainerStorage {
   bool made_ = false;
   fs::path root_;
   std::vector<std::string> bound_;
+  std::vector<sys::MountInfo> mounts_;  // when it was made
 };
 
 }  // namespace

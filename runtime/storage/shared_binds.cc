@@ -63,18 +63,17 @@ Status clear_read_only_in(int process, const fs::path& mount_point) {
 SharedBinds::SharedBinds(fs::path share_root, sys::ProcessIdentity server)
     : share_root_(std::move(share_root)), server_(server) {}
 
-Result<std::string> SharedBinds::acquire(const fs::path& source, BindOptions options) {
+Result<std::string> SharedBinds::acquire(const fs::path& source, BindOptions options,
+                                         const std::vector<sys::MountInfo>& mounts) {
   const auto stage = [&source] {
     return fmt::format("storage: bind mount of {}", source.native());
   };
   const UniqueFd fd = open_source(source);
   if (!fd) return fail_errno(stage());
-  auto mounts = sys::read_mounts();
-  if (!mounts) return std::unexpected(mounts.error().with_stage(stage()));
-  auto found = inspect(fd.get(), *mounts);
+  auto found = inspect(fd.get(), mounts);
   if (!found) return std::unexpected(found.error().with_stage(stage()));
   for (auto& [name, place] : places_) {
-    if (!is_same(place, *found, options, *mounts) || !is_alive(name, place)) continue;
+    if (!is_same(place, *found, options, mounts) || !is_alive(name, place)) continue;
     const bool source_is_writable = (found->mount_flags & ST_RDONLY) == 0;
     if (place.options.read_only && !options.read_only && source_is_writable) {
       if (auto writable = make_writable(name); !writable)
@@ -149,7 +148,7 @@ Result<std::string> SharedBinds::bind(int source_fd, const Source& source,
   const fs::path directory = share_root_ / kShareBinds;
   if (mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST)
     return fail_errno(fmt::format("create {}", directory.native()));
-  const std::string place = fmt::format("{}/{}", kShareBinds, next_++);
+  std::string place = fmt::format("{}/{}", kShareBinds, next_++);
   const fs::path target = share_root_ / place;
   KATA_CHECK(make_bind_target(target, source.is_directory));
   places_[place] = {.source = source, .options = options, .users = 1};

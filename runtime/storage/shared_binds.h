@@ -35,8 +35,10 @@ class SharedBinds {
   const std::filesystem::path& share_root() const { return share_root_; }
 
   /// Answers the place's path relative to the share's root. The place is read-only on the host
-  /// until a container has it that may write.
-  Result<std::string> acquire(const std::filesystem::path& source, BindOptions options);
+  /// until a container has it that may write. `mounts` are this process's, as the container is to
+  /// have them.
+  Result<std::string> acquire(const std::filesystem::path& source, BindOptions options,
+                              const std::vector<sys::MountInfo>& mounts);
 
   /// Of what was acquired, as often. The last one unmounts.
   Status release(const std::string& place);

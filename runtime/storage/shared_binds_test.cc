@@ -26,7 +26,7 @@ struct Node {
     return directory.path() / name;
   }
   std::string acquire(const fs::path& from, BindOptions options = {.recursive = true}) {
-    auto place = binds.acquire(from, options);
+    auto place = binds.acquire(from, options, sys::read_mounts().value());
     return place ? *place : place.error().message();
   }
   bool can_write(const std::string& place) const {
@@ -141,7 +141,7 @@ TEST_CASE("files, and sources that are not there") {
     return place + " " + text;
   });
   CHECK(seen == ".binds/0 text");
-  const auto missing = node.binds.acquire("/none", {});
+  const auto missing = node.binds.acquire("/none", {}, {});
   REQUIRE_FALSE(missing.has_value());
   CHECK(missing.error().code() == Code::kNotFound);
   CHECK(missing.error().message().starts_with("storage: bind mount of /none: "));

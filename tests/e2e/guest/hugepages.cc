@@ -32,15 +32,17 @@ char* map(int file, int flags, size_t bytes) {
 void show_page_size(const char* memory) {
   std::FILE* maps = std::fopen("/proc/self/smaps", "re");
   if (maps == nullptr) fail("smaps");
+  constexpr const char* kKey = "KernelPageSize:";
   char line[4096];
   bool is_ours = false;
   unsigned long kib = 0;
-  while (std::fgets(line, sizeof line, maps) != nullptr) {
-    unsigned long begin = 0;
-    unsigned long end = 0;
-    if (std::sscanf(line, "%lx-%lx ", &begin, &end) == 2)
-      is_ours = begin == reinterpret_cast<uintptr_t>(memory);
-    if (is_ours && std::sscanf(line, "KernelPageSize: %lu kB", &kib) == 1) break;
+  while (kib == 0 && std::fgets(line, sizeof line, maps) != nullptr) {
+    // "7f0000000000-7f0000200000 rw-s …", then a line for each key.
+    char* end = nullptr;
+    const unsigned long begin = std::strtoul(line, &end, 16);
+    if (*end == '-') is_ours = begin == reinterpret_cast<uintptr_t>(memory);
+    if (is_ours && std::strncmp(line, kKey, std::strlen(kKey)) == 0)
+      kib = std::strtoul(line + std::strlen(kKey), nullptr, 10);
   }
   std::fclose(maps);
   std::printf("%lu KiB\n", kib);
@@ -72,5 +74,5 @@ int main(int argc, char** argv) {
   if (ftruncate(file, static_cast<off_t>(bytes)) != 0) fail("ftruncate");
   char* memory = map(file, MAP_SHARED, bytes);
   touch(memory, bytes);
-  std::strcpy(memory, argv[3]);
+  std::snprintf(memory, bytes, "%s", argv[3]);
 }
