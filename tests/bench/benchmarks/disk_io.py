@@ -17,7 +17,8 @@ FIGURES = tuple(Figure(f"{pattern}_{block}", f"{what}, {size}", "MiB/s", higher_
 # Of the same device in a bare QEMU.
 AIMS = tuple(Aim(figure.name, peer, 0.8, of="floor")
              for figure in FIGURES for peer in ("cold", "template"))
-RUNS = 5
+# Fewer say more of the emulated machine's mood than of the path of a read.
+RUNS = 15
 SIZE_MIB, SIZE_MIB_SHORT = 64, 2
 JOB_S = 5
 
