@@ -138,13 +138,24 @@ Status Container::provide_volumes(CreateRequest& request, oci::Spec& spec) {
 Status Container::provide_hugepages(const CreateRequest& request, const oci::Spec& spec) {
   const auto& hugepages = environment_.hugepages;
   if (!hugepages) return {};
-  KATA_CHECK(hugepages->reserve(id_, spec.linux.resources.hugepage_limits));
+  KATA_CHECK(reserve_hugepages(spec.linux.resources.hugepage_limits));
   const bool has_volumes = !request.hugepage_volumes.empty();
   if (storage::wants_hugepages_on_demand(spec, has_volumes))
     KATA_CHECK(hugepages->make_on_demand());
   for (const storage::HugepageVolume& volume : request.hugepage_volumes)
     KATA_CHECK(hugepages->mount(volume));
   return {};
+}
+
+Status Container::reserve_hugepages(const std::vector<oci::HugepageLimit>& limits) {
+  if (!environment_.hugepages || limits.empty()) return {};
+  has_hugepages_ = true;
+  return environment_.hugepages->reserve(id_, limits);
+}
+
+/// Once: later the id may be another container's.
+void Container::release_hugepages() {
+  if (has_hugepages_.exchange(false)) environment_.hugepages->release(id_);
 }
 
 Status Container::limit_devices(const std::vector<oci::DeviceRule>& rules) {
@@ -338,15 +349,14 @@ Status Container::update(std::string_view resources_json) {
   check = checks_memory_usage_;
   if (!resources.devices.empty()) KATA_CHECK(limit_devices(resources.devices));
   KATA_CHECK(cgroup_.apply(resources));
-  return environment_.hugepages ? environment_.hugepages->reserve(id_, resources.hugepage_limits)
-                                : Status{};
+  return reserve_hugepages(resources.hugepage_limits);
 }
 
 /// Of one that could not be removed, what others of the pod may want.
 Container::~Container() {
   oom_watch_->close();
   environment_.share_mounts->release(share_places_);
-  if (environment_.hugepages) environment_.hugepages->release(id_);
+  release_hugepages();
 }
 
 Status Container::remove() {
@@ -364,7 +374,7 @@ Status Container::kill_and_remove() {
   oom_watch_->close();
   KATA_CHECK(cgroup_.remove(kDeathTimeout));
   if (held_mounts_) held_mounts_->release();
-  if (environment_.hugepages) environment_.hugepages->release(id_);
+  release_hugepages();
   Status unmounted = disk_mounts_.unmount();
   environment_.share_mounts->release(share_places_);
   return unmounted;

@@ -111,6 +111,8 @@ class Container : public std::enable_shared_from_this<Container> {
   /// Changes the specification, in both forms, to the guest's numbers and paths.
   Status provide_volumes(CreateRequest& request, oci::Spec& spec);
   Status provide_hugepages(const CreateRequest& request, const oci::Spec& spec);
+  Status reserve_hugepages(const std::vector<oci::HugepageLimit>& limits);
+  void release_hugepages();
   Status create_init(const CreateRequest& request, const oci::Spec& spec);
   Result<std::string> provide_root(const CreateRequest& request);
   /// The parts of a request that a user namespace makes necessary.
@@ -132,8 +134,9 @@ class Container : public std::enable_shared_from_this<Container> {
   std::atomic<bool> checks_memory_usage_;  // memory.checkBeforeUpdate, of the spec or an update
   storage::DiskMounts disk_mounts_;        // of its root and volumes
   storage::DeviceNumbers volume_numbers_;  // never changes after create()
-  std::unique_ptr<storage::HeldMounts> held_mounts_;        // never changes after create()
-  std::vector<std::string> share_places_;                   // until remove()
+  std::unique_ptr<storage::HeldMounts> held_mounts_;  // never changes after create()
+  std::vector<std::string> share_places_;             // until remove()
+  std::atomic<bool> has_hugepages_ = false;
   std::optional<isolation::UserNamespace> user_namespace_;  // never changes after create()
   isolation::IdMappings uids_;                              // of it; never changes after create()
   int rarer_namespaces_ = 0;                                // never changes after create()

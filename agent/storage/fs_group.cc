@@ -65,7 +65,7 @@ class Tree {
       const std::string_view name = entry->d_name;
       if (name == "." || name == "..") continue;
       if (Status given = give_entry(at, entry->d_name, depth); !given)
-        note(Error(given.error()).with_stage(name));
+        note(given.error().with_stage(name));
     }
     return errno == 0 ? Status() : fail_errno("readdir");
   }

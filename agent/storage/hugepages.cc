@@ -1,7 +1,6 @@
 #include "agent/storage/hugepages.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
 #include <sys/mount.h>
@@ -19,16 +18,6 @@ namespace fs = std::filesystem;
 constexpr uint64_t kBytesPerKib = 1024;
 constexpr const char* kPool = "nr_hugepages";
 constexpr const char* kOnDemand = "nr_overcommit_hugepages";
-constexpr size_t kMaxNumberBytes = 32;
-
-Result<uint64_t> read_number(const fs::path& file) {
-  KATA_TRY(const std::string text, sys::read_file(file, kMaxNumberBytes));
-  uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end == text.data())
-    return fail(Code::kInternal, "{} holds no number", file.native());
-  return number;
-}
 
 uint64_t pages_of(uint64_t bytes, uint64_t page_bytes) {
   return bytes / page_bytes + (bytes % page_bytes == 0 ? 0 : 1);
@@ -51,7 +40,7 @@ fs::path Hugepages::directory_of(uint64_t page_bytes) const {
 /// For all containers together.
 Status Hugepages::set_aside(uint64_t page_bytes) {
   const fs::path file = directory_of(page_bytes) / kPool;
-  KATA_TRY(const uint64_t had, read_number(file));
+  KATA_TRY(const uint64_t had, sys::read_number<uint64_t>(file));
   const uint64_t at_boot = at_boot_.try_emplace(page_bytes, had).first->second;
   uint64_t wanted = 0;
   for (const auto& [container, sizes] : reserved_)
@@ -60,7 +49,7 @@ Status Hugepages::set_aside(uint64_t page_bytes) {
   wanted = std::max(wanted, at_boot);
   if (wanted == had) return {};
   KATA_CHECK(sys::write_existing(file, fmt::to_string(wanted)));
-  KATA_TRY(const uint64_t has, read_number(file));
+  KATA_TRY(const uint64_t has, sys::read_number<uint64_t>(file));
   if (has >= wanted) return {};
   return fail(Code::kResourceExhausted,
               "the guest has memory for {} huge pages of {} KiB, and the pod's containers may use "

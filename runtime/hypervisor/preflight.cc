@@ -1,7 +1,6 @@
 #include "runtime/hypervisor/preflight.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
@@ -31,13 +30,8 @@ Status check_file(std::string_view what, const std::filesystem::path& path, int 
 }
 
 Result<uint64_t> read_count(const std::filesystem::path& file) {
-  constexpr size_t kMaxBytes = 32;
-  auto text = sys::read_file(file, kMaxBytes);
-  if (!text) return std::unexpected(text.error().with_stage("enable_hugepages"));
-  uint64_t count = 0;
-  if (std::from_chars(text->data(), text->data() + text->size(), count).ec != std::errc())
-    return fail(Code::kInternal, "{} holds no number", file.native());
-  return count;
+  auto count = sys::read_number<uint64_t>(file);
+  return count ? count : std::unexpected(count.error().with_stage("enable_hugepages"));
 }
 
 }  // namespace

@@ -58,9 +58,10 @@ std::optional<std::string> own_group(const std::vector<std::string>& options, bo
   return std::nullopt;
 }
 
-std::vector<Hierarchy> find_hierarchies() {
+Result<std::vector<Hierarchy>> find_hierarchies() {
   std::vector<Hierarchy> found;
-  for (const sys::MountInfo& mount : sys::read_mounts().value_or(std::vector<sys::MountInfo>())) {
+  KATA_TRY(const auto mounts, sys::read_mounts());
+  for (const sys::MountInfo& mount : mounts) {
     const bool v2 = mount.type == "cgroup2";
     if (!v2 && mount.type != "cgroup") continue;
     const auto own = own_group(split(mount.super_options, ','), v2);
@@ -185,8 +186,9 @@ Result<fs::path> group_of(std::string_view cgroups_path) {
 
 Result<HostCgroup> HostCgroup::plan(std::string_view cgroups_path) {
   KATA_TRY(const fs::path group, group_of(cgroups_path));
+  KATA_TRY(const std::vector<Hierarchy> hierarchies, find_hierarchies());
   HostCgroup planned;
-  for (const Hierarchy& hierarchy : find_hierarchies())
+  for (const Hierarchy& hierarchy : hierarchies)
     planned.groups_.push_back({hierarchy.root, hierarchy.current, hierarchy.root / group});
   return planned;
 }

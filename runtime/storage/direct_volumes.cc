@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "common/sys/file.h"
+#include "common/sys/mountinfo.h"
 
 namespace kata::storage {
 namespace {
@@ -175,13 +176,13 @@ Result<std::optional<DirectVolume>> find_direct_volume(std::string_view volume_p
   return *std::move(volume);
 }
 
-Status check_not_in_direct_volume(const fs::path& source, const std::vector<sys::MountInfo>& mounts,
-                                  const fs::path& root) {
+Status check_not_in_direct_volume(const fs::path& source, const fs::path& root) {
   std::error_code error;
   // Nobody has said of any.
   if (!fs::exists(root, error)) return {};
   const fs::path real = fs::canonical(source, error);
   if (error) return {};  // whoever binds it says so
+  KATA_TRY(const auto mounts, sys::read_mounts());
   for (const fs::path& place : origins_of(real, mounts)) {
     for (fs::path above = place; above.has_relative_path(); above = above.parent_path()) {
       if (!fs::exists(root / base64url(above.native()) / kFileName, error)) continue;

@@ -11,7 +11,6 @@
 
 #include "common/error/error.h"
 #include "common/storage/volume_mount.h"
-#include "common/sys/mountinfo.h"
 
 namespace kata::storage {
 
@@ -34,9 +33,8 @@ Result<std::optional<DirectVolume>> find_direct_volume(
     std::string_view volume_path, const std::filesystem::path& root = kDirectVolumes);
 
 /// FailedPrecondition: `source` is below a direct volume, or a bind of what is (subPath): there is
-/// an empty directory of the host only. `mounts` are this process's.
+/// an empty directory of the host only.
 Status check_not_in_direct_volume(const std::filesystem::path& source,
-                                  const std::vector<sys::MountInfo>& mounts,
                                   const std::filesystem::path& root = kDirectVolumes);
 
 /// `mount_info` is the content of the file; checked as find_direct_volume() does, the device as

@@ -133,7 +133,6 @@ Status add_mount(const fs::path& file, const std::string& fs_type,
 }
 
 Status find_mounts(const oci::Spec& spec, const HostPlaces& places, Found& found) {
-  KATA_TRY(const auto mounts, sys::read_mounts());
   for (uint32_t i = 0; i < spec.mounts.size(); ++i) {
     const oci::Mount& mount = spec.mounts[i];
     if (!mount.source.starts_with('/')) continue;
@@ -143,7 +142,7 @@ Status find_mounts(const oci::Spec& spec, const HostPlaces& places, Found& found
       Status added =
           volume ? add_mount(volume->device, volume->fs_type, volume->options,
                              {i, volume->fs_type, volume->options, volume->fs_group}, places, found)
-                 : check_not_in_direct_volume(mount.source, mounts, places.direct_volumes);
+                 : check_not_in_direct_volume(mount.source, places.direct_volumes);
       if (!added) return std::unexpected(added.error().with_stage(fmt::format("mounts[{}]", i)));
     } else if (struct stat info; stat(mount.source.c_str(), &info) == 0 && S_ISBLK(info.st_mode)) {
       KATA_CHECK(add_mount(mount.source, mount.type, mount.options, of_itself(i), places, found));

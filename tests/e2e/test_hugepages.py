@@ -1,34 +1,16 @@
 """Huge pages: file systems and limits of them in containers, and VMs whose memory is of them."""
 
-import contextlib
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-PAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
-PAGE_MIB = 2
+from support.hugepages import PAGE_MIB, PAGES, pages_of_the_host
+
 MIB = 2**20
 VM_MIB = 256
 ROOM_MIB = 32
-
-
-@contextlib.contextmanager
-def pages_of_the_host(mib):
-    """So many free ones more, or the test is skipped."""
-    if not PAGES.exists():
-        pytest.skip("this host's kernel has no huge pages of 2 MiB")
-    count = PAGES / "nr_hugepages"
-    before = int(count.read_text())
-    wanted = before + mib // PAGE_MIB
-    try:
-        count.write_text(f"{wanted}\n")
-        if int(count.read_text()) < wanted:
-            pytest.skip(f"this host has no memory for {mib} MiB of huge pages")
-        yield
-    finally:
-        count.write_text(f"{before}\n")
 
 
 @pytest.fixture

@@ -31,9 +31,11 @@ ONLY = {"tsan": ("common", "vsock", "shim-command", "shim-events", "shim-io", "s
 # The child of clone(CLONE_VM) runs in the parent's memory, which ThreadSanitizer takes for races.
 CATCH_FILTER = {"tsan": "~[process]"}
 PYTHON_UNIT_TESTS = tuple(project.TOP / name for name in ("guest-image", "tools", "deploy", "tests/bench"))
-# What a kernel can break: the isolation itself, processes, terminals, cgroups, the order of the ends.
+# What a kernel can break: the isolation itself, processes, terminals, cgroups, memory, disks, network,
+# the order of the ends.
 TUNED_KERNEL_TESTS = tuple(project.TOP / "tests/e2e" / f"test_{name}.py" for name in (
-    "isolation", "exec", "terminal", "task_api", "update", "oom", "template", "block_roots", "network"))
+    "isolation", "terminal", "task_api", "update", "oom", "hugepages", "reclaim", "template",
+    "block_roots", "network"))
 # Not part of "all": the instrumented build takes minutes.
 FUZZ, FUZZ_S = "fuzz", 600
 OUTPUT_TAIL_LINES = 40

@@ -73,6 +73,7 @@ def test_each_processor_has_a_queue(template, run_kata_pod, kata_config, cri):
     assert container.sh(queues).text == "3\n"
     # More than every buffer, by several connections at once.
     page = pod.start("nc", "-ll", "-p", "80", "-e", "seq", "1000000", name="page")
+    # Nothing tells of a program that has begun to listen; the test's deadline ends it.
     page.sh("until nc 127.0.0.1 80 </dev/null | grep -q 1; do sleep 0.1; done")
     command = f"busybox nc {pod.ip} 80 </dev/null | sha256sum"
     expected = cri.node.run("sh", "-c", "seq 1000000 | sha256sum")

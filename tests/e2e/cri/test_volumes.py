@@ -6,10 +6,10 @@ import resource
 import subprocess
 import time
 import warnings
-from pathlib import Path
 
 import pytest
 
+from support.hugepages import pages_of_the_host
 from support.loop_devices import loop_device
 
 CONFIG_MAPS = 64
@@ -132,27 +132,19 @@ def test_one_file_in_several_containers(run_pod, guest_programs, tmp_path):
 
 def test_huge_pages_of_several_containers(run_pod, guest_programs, tmp_path):
     """One file system for the pod, which stays when a container goes."""
-    pages = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
-    if not pages.exists():
-        pytest.skip("this host's kernel has no huge pages of 2 MiB")
-    before = pages.read_text()
-    pages.write_text(f"{int(before) + 8}\n")
-    try:
-        place = tmp_path / "pages"
-        place.mkdir()
-        with mounted("-t", "hugetlbfs", "-o", "pagesize=2M", "nodev", place):
-            mounts = [mount(place, "/pages"), mount(guest_programs, "/programs", readonly=True)]
-            pod = run_pod()
-            first = pod.start("sleep", "1000", name="first", mounts=mounts)
-            assert first.sh("/programs/hugepages /pages/file 4 hello").text == "2048 KiB\n"
-            second = pod.start("sleep", "1000", name="second", mounts=mounts)
-            assert second.sh("/programs/hugepages /pages/file").text == "hello\n"
-            first.stop()
-            first.remove()
-            third = pod.start("sleep", "1000", name="third", mounts=mounts)
-            assert third.sh("/programs/hugepages /pages/file; rm /pages/file").text == "hello\n"
-    finally:
-        pages.write_text(before)
+    place = tmp_path / "pages"
+    place.mkdir()
+    with pages_of_the_host(16), mounted("-t", "hugetlbfs", "-o", "pagesize=2M", "nodev", place):
+        mounts = [mount(place, "/pages"), mount(guest_programs, "/programs", readonly=True)]
+        pod = run_pod()
+        first = pod.start("sleep", "1000", name="first", mounts=mounts)
+        assert first.sh("/programs/hugepages /pages/file 4 hello").text == "2048 KiB\n"
+        second = pod.start("sleep", "1000", name="second", mounts=mounts)
+        assert second.sh("/programs/hugepages /pages/file").text == "hello\n"
+        first.stop()
+        first.remove()
+        third = pod.start("sleep", "1000", name="third", mounts=mounts)
+        assert third.sh("/programs/hugepages /pages/file; rm /pages/file").text == "hello\n"
 
 
 def test_inotify(run_pod, guest_programs, tmp_path):

@@ -3,6 +3,7 @@ websocket: each message is a byte that names the channel, and data (Kubernetes' 
 No message ends a channel, so that a process's stdin stays open."""
 
 import json
+import time
 
 import websocket
 
@@ -11,6 +12,7 @@ STDIN, STDOUT, STDERR, STATUS, RESIZE = range(5)
 # Of a forwarded port. The first message of each is the port's number.
 DATA, ERROR = range(2)
 READ_DEADLINE_S = 120
+ANSWER_S = 1
 
 
 class _Channels:
@@ -74,6 +76,20 @@ class ProcessStreams(_Channels):
     def read_until(self, text):
         while text not in self.text:
             assert self._receive(), f"ended without {text!r}: {self.received}"
+
+    def ask(self, line, answer):
+        """Sends the line until the answer is there: nothing tells that containerd passes output on
+        to who has just attached."""
+        deadline = time.monotonic() + READ_DEADLINE_S
+        self._socket.settimeout(ANSWER_S)
+        while answer not in self.text:
+            assert time.monotonic() < deadline, f"no {answer!r}: {self.received}"
+            self.send(line)
+            try:
+                self.read_until(answer)
+            except websocket.WebSocketTimeoutException:
+                pass
+        self._socket.settimeout(READ_DEADLINE_S)
 
     def finish(self):
         """At the process's end: its status, or what has failed."""
