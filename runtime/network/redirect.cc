@@ -31,6 +31,14 @@ using Action = NlOwner<rtnl_act, rtnl_act_put>;
 
 constexpr uint32_t kIngressHandle = TC_H_MAKE(TC_H_INGRESS, 0);
 
+/// `modules`: the kernel loads them when they are first asked for, if it finds them.
+Status kernel_status(std::string_view what, std::string_view modules, int answer) {
+  if (answer != -NLE_OBJ_NOTFOUND) return netlink_status(what, answer);
+  return fail(Code::kFailedPrecondition,
+              "{}: the host's kernel has none: load its modules (modprobe --all {})", what,
+              modules);
+}
+
 Qdisc ingress_of(int index) {
   Qdisc qdisc(rtnl_qdisc_alloc());
   rtnl_tc_set_ifindex(TC_CAST(qdisc.get()), index);
@@ -76,7 +84,7 @@ Status add_ingress(const NlSocket& socket, int index) {
     return fail(Code::kFailedPrecondition,
                 "the interface has an ingress qdisc of somebody else: remove it (tc qdisc del dev "
                 "<interface> ingress)");
-  return netlink_status("add an ingress qdisc", answer);
+  return kernel_status("add an ingress qdisc", "sch_ingress", answer);
 }
 
 Status change(const NlSocket& socket, int index, const Link& wanted) {
@@ -103,12 +111,15 @@ Status add_filter(const NlSocket& socket, int from, int to) {
   rtnl_u32_add_key_uint32(filter.get(), 0, 0, 0, 0);
   rtnl_u32_set_cls_terminal(filter.get());
   KATA_CHECK(netlink_status("u32", rtnl_u32_add_action(filter.get(), action.get())));
-  return netlink_status("add a filter that redirects",
-                        rtnl_cls_add(socket.get(), filter.get(), NLM_F_CREATE));
+  return kernel_status("add a filter that redirects", "cls_u32 act_mirred",
+                       rtnl_cls_add(socket.get(), filter.get(), NLM_F_CREATE));
 }
 
 Result<UniqueFd> open_queue(const std::string& tap, int flags) {
   UniqueFd queue(::open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!queue && errno == ENOENT)
+    return fail(Code::kFailedPrecondition,
+                "open /dev/net/tun: the host has none: load its module (modprobe tun)");
   if (!queue) return fail_errno("open /dev/net/tun");
   ifreq request{};
   if (tap.size() >= sizeof(request.ifr_name))

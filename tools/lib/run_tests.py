@@ -22,6 +22,12 @@ SUITES = ("unit", FUZZ_SMOKE, "integration", "conformance", "e2e", "bench")
 SLOW = "slow"
 # Neither: half an hour of an emulated processor, and packages from Debian's archive.
 SOFTWARE = "software"
+# Neither: an hour, since the host is emulated as well. What differs where there is KVM, or is not in
+# every machine's kernel: the VM itself, vsock, networks, control groups of version 2. Not with several
+# processors in a VM: QEMU 7.2's emulation of the host ends then.
+KVM = "kvm"
+KVM_TESTS = tuple(project.TOP / "tests/e2e" / f"test_{name}.py" for name in (
+    "lifecycle", "template", "clock", "reclaim", "host_cgroup", "metrics", "network"))
 # Neither: each compiles everything once more.
 SANITIZERS = {"asan": "address,undefined", "tsan": "thread"}
 # ThreadSanitizer is for what has threads, or shares memory with the guest. Not for the agent: it cannot
@@ -67,7 +73,7 @@ class Totals:
 def main():
     parser = argparse.ArgumentParser(prog="tools/test", description=__doc__.partition(": ")[2])
     parser.add_argument("suite", nargs="?", default="all",
-                        choices=(*SUITES, "all", SLOW, SOFTWARE, *SANITIZERS, FUZZ))
+                        choices=(*SUITES, "all", SLOW, SOFTWARE, KVM, *SANITIZERS, FUZZ))
     parser.add_argument("--tuned-kernel", action="store_true", help="with the end-to-end tests: compile "
                         "the tuned guest kernel meanwhile, and run some of them with it, too")
     parser.add_argument("--seconds", type=int, default=FUZZ_S,
@@ -80,7 +86,7 @@ def main():
     progress = Progress("test", project.LOGS)
     tuned_kernel = arguments.tuned_kernel and "e2e" in suites
     install_packages(progress, *(("kernel",) if tuned_kernel else ()),
-                     *((suite,) if suite in (FUZZ, SOFTWARE) else ()),
+                     *((suite,) if suite in (FUZZ, SOFTWARE, KVM) else ()),
                      *((FUZZ_SMOKE,) if FUZZ_SMOKE in suites else ()))
     with project.tuned_kernel_in_background() if tuned_kernel else contextlib.nullcontext():
         totals = (run_sanitizer(progress, suite) if suite in SANITIZERS
@@ -117,6 +123,9 @@ def run(progress, suites):
         totals.add(run_pytest(progress, "slow e2e", "--slow", project.TOP / "tests/e2e"))
     if "bench" in suites:
         totals.add(run_benchmarks(progress))
+    if KVM in suites:
+        totals.add(run_pytest(progress, KVM, *KVM_TESTS,
+                              host=(project.TOP / "tests/kvm/run", "--results", project.LOGS)))
     if SOFTWARE in suites:
         totals.add(run_pytest(progress, SOFTWARE, project.TOP / "tests/software"))
     return totals
@@ -250,11 +259,12 @@ def described(name, output):
     return "\n  ".join((name, *output.splitlines()[-OUTPUT_TAIL_LINES:]))
 
 
-def run_pytest(progress, name, *arguments):
+def run_pytest(progress, name, *arguments, host=()):
+    """host: the command that runs it on another one."""
     report = project.LOGS / f"{name.replace(' ', '-')}.xml"
     report.unlink(missing_ok=True)
     with progress.stage(name) as stage:
-        status = stage.run(["/usr/bin/python3", "-B", "-m", "pytest", "-v", "--tb=short",
+        status = stage.run([*host, "/usr/bin/python3", "-B", "-m", "pytest", "-v", "--tb=short",
                             "-p", "no:cacheprovider", f"--junitxml={report}", *arguments],
                            check=False, echo=True, cwd=project.TOP)
     totals = pytest_result(report) if report.exists() else Totals()
